@@ -1,0 +1,135 @@
+"""Run the whole trunk: graph → pairs → knowledge → alignment → zero-shot report → open_clip export.
+
+Every step prints the command that would do it alone, is skipped when its finished output was made
+from the same configs and inputs, and leaves an ordinary store or run folder behind.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.quickstart.config import QuickstartConfig
+from medvlp import __version__
+from medvlp.config import Config, load
+from medvlp.io import read_json, sha256_json, write_json
+
+console = Console(stderr=True)
+
+
+class Steps:
+    """Runs steps in order and remembers in ``steps.json`` what each finished one was made from."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.file = out / "steps.json"
+        self.done: dict[str, Any] = read_json(self.file) if self.file.is_file() else {}
+        self.stale = False
+        self.seconds: list[tuple[str, float, bool]] = []
+
+    def run(self, name: str, command: list[str], config: Config | None, work: Callable[[Path], Any]) -> Path:
+        """Run one step unless its output stands and nothing it depends on has changed.
+
+        Args:
+            name: Folder below the output folder.
+            command: The shell words that do the same alone; shown, never executed.
+            config: The resolved config, part of the step's identity.
+            work: Called with the target folder.
+        """
+        target = self.out / name
+        settings = config.model_dump(mode="json") if config is not None else None
+        identity = sha256_json([__version__, command, settings])
+        console.print(f"\n[bold]{name}[/bold]  {shlex.join(command)}", highlight=False, soft_wrap=True)
+        start = time.perf_counter()
+        self.stale = self.stale or self.done.get(name) != identity or not target.exists()
+        if not self.stale:
+            console.print("  already done")
+        else:
+            # A run folder resumes by itself when only its own step was interrupted; a changed config starts afresh.
+            if target.exists() and self.done.get(f"{name}:started") != identity:
+                shutil.rmtree(target)
+            self._remember(**{f"{name}:started": identity})
+            work(target)
+            self._remember(**{name: identity})
+        self.seconds.append((name, time.perf_counter() - start, self.stale))
+        return target
+
+    def _remember(self, **entries: str) -> None:
+        self.done.update(entries)
+        write_json(self.file, self.done)
+
+
+def run(config: QuickstartConfig, out: Path, data: Path | None = None, already_deidentified: bool = False) -> Path:
+    """Run every step and return the path of the report.
+
+    Args:
+        config: Names of the step configs.
+        out: Folder for all outputs.
+        data: A folder in the documented layout (``docs/data_layout.md``) instead of the packaged images.
+        already_deidentified: The user's word that free text and DICOM in ``data`` carry no identifiers.
+    """
+    from data_prep.ontologies.build import build
+    from data_prep.pairs.layout import detect_layout
+    from data_prep.pairs.prepare import prepare
+    from medvlp.export import export
+    from medvlp.training import align, knowledge
+    from medvlp.zeroshot.evaluate import evaluate
+
+    out.mkdir(parents=True, exist_ok=True)
+    steps = Steps(out)
+
+    graph_config = load(config.graph, kind="graph")
+    graph = steps.run(
+        "graph",
+        ["medvlp", "graph", "build", config.graph, "--out", f"{out}/graph"],
+        graph_config,
+        lambda target: build(graph_config, target, overwrite=True),
+    )
+    if data is None:
+        pairs_config, shown = load(config.pairs, [f"graph={graph}"], kind="pairs"), [config.pairs]
+    else:
+        detected = detect_layout(data, texts=already_deidentified)
+        pairs_config, shown = detected.model_copy(update={"graph": str(graph)}), [str(data)]
+    flags = ["--already-deidentified"] if already_deidentified else []
+    pairs = steps.run(
+        "pairs",
+        ["medvlp", "prepare", *shown, *flags, "--out", f"{out}/pairs"],
+        pairs_config,
+        lambda target: prepare(pairs_config, target, already_deidentified=already_deidentified, overwrite=True),
+    )
+
+    def stage(name: str, verb: str, source: str, overrides: list[str], work: Callable[[Config, Path], Any]) -> Path:
+        resolved = load(source, overrides, kind=name if verb == "train" else verb)
+        words = [word for override in overrides for word in ("--set", override)]
+        command = ["medvlp", verb, source, *words, "--out", f"{out}/{name}"]
+        return steps.run(name, command, resolved, lambda target: work(resolved, target))
+
+    stage_1 = stage("knowledge", "train", config.knowledge, [f"graph={graph}"], knowledge.train)
+    align_overrides = [f"data={pairs}", f"graph={graph}", f"model.text.model={stage_1}"]
+    stage_2 = stage("align", "train", config.align, align_overrides, align.train)
+    evaluate_overrides = [f"checkpoint={stage_2}", f"data={pairs}", f"graph={graph}"]
+    scored = stage("evaluate", "evaluate", config.evaluate, evaluate_overrides, evaluate)
+    steps.run(
+        "open_clip",
+        ["medvlp", "export", str(stage_2), "--to", "open_clip", "--out", f"{out}/open_clip", "--verify"],
+        None,
+        lambda target: export(stage_2, "open_clip", target, check=True, results=scored / "results.json"),
+    )
+    _summary(steps, scored, out)
+    return scored / "report.html"
+
+
+def _summary(steps: Steps, scored: Path, out: Path) -> None:
+    table = Table("step", "seconds", "ran", title="Quickstart")
+    for name, seconds, ran in steps.seconds:
+        table.add_row(name, f"{seconds:.1f}", "yes" if ran else "already done")
+    console.print(table)
+    console.print(f"open_clip model: {out / 'open_clip'}", highlight=False)
+    console.print(f"report:          {scored / 'report.html'}", highlight=False)

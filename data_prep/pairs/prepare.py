@@ -1,0 +1,206 @@
+"""The job behind ``medvlp prepare``: list, read, split, group, caption, write; every drop counted."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from data_prep.pairs.config import PairsConfig
+from data_prep.pairs.groups import fingerprint
+from data_prep.pairs.items import Item, Listing
+from data_prep.pairs.rows import Rows, Spool
+from data_prep.pairs.sources import list_items
+from medvlp.config import resolve_path
+from medvlp.data.image import encode_image, is_dicom, read_image
+from medvlp.data.pairs import PairsStore
+from medvlp.errors import DataError
+from medvlp.ledger import Ledger
+
+if TYPE_CHECKING:
+    from medvlp.knowledge.graph import DiseaseGraph
+
+Features = Callable[[Image.Image], np.ndarray]
+DRY_RUN_IMAGES = 20
+_WINDOW = 256
+
+
+def prepare(
+    config: PairsConfig,
+    out: str | Path,
+    already_deidentified: bool = False,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    features: Features = fingerprint,
+) -> Path:
+    """Build a pairs store.
+
+    Args:
+        config: What to read and how to split, name and group it.
+        out: Folder of the store.
+        already_deidentified: The user's word that free text and DICOM files carry no identifying data; recorded.
+        overwrite: Exchange an existing store.
+        dry_run: Read 20 images from all over the source, print what would happen, write nothing.
+        features: Embeds one RGB image, by which near-identical images are found; called from several threads.
+
+    Returns:
+        The folder, or where it would have been.
+
+    Raises:
+        DataError: On the first problem no ledger can excuse, naming the item and the remedy.
+    """
+    out = Path(out)
+    if out.exists() and not overwrite and not dry_run:
+        raise DataError("already exists", item=out, remedy="choose another name, or pass --overwrite")
+    try:
+        _prepare(config, out, already_deidentified, overwrite, dry_run, features)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise DataError("the disk is full", item=out, remedy="free some space; nothing was kept") from None
+    return out
+
+
+def _prepare(
+    config: PairsConfig, out: Path, already_deidentified: bool, overwrite: bool, dry_run: bool, features: Features
+) -> None:
+    listing = list_items(config)
+    _require_deidentified(listing, already_deidentified)
+    graph = _load_graph(config)
+    ledger = Ledger()
+    for key, reason in listing.dropped:
+        ledger.drop(key, reason)
+    listing.items = _present(listing.items, config, ledger)
+    if dry_run:
+        listing.items = listing.items[:: max(1, len(listing.items) // DRY_RUN_IMAGES)][:DRY_RUN_IMAGES]
+    parent = out.parent
+    if not dry_run:
+        parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=None if dry_run else parent) as stream:
+        spool = Spool(stream)
+        for item, data, embedding in _read_all(listing.items, config, already_deidentified, features, ledger):
+            spool.add(item, data, embedding)
+        rows = Rows(spool, listing, config, graph, ledger)
+        header = {
+            "kind": "pairs",
+            "config": config.model_dump(mode="json", exclude={"num_workers"}),
+            "sources": listing.sources,
+            "graph_digest": None if graph is None else graph.digest,
+            "already_deidentified": already_deidentified,
+            "notes": {**listing.notes, **rows.notes},
+            "class_names": {label: info.name for label, info in rows.classes.items()},
+            "unlinked_classes": sorted(info.name for info in rows.classes.values() if not info.concepts),
+            "num_groups": rows.num_groups,
+        }
+        if dry_run:
+            _print_dry_run(listing, rows, ledger)
+            return
+        classes = {info.name: info.concepts for info in rows.classes.values()}
+        PairsStore.write(out, rows.stream(), header, classes=classes, ledger=ledger, replace=overwrite)
+
+
+def _require_deidentified(listing: Listing, already_deidentified: bool) -> None:
+    if already_deidentified:
+        return
+    dicom = next((i for i in listing.items if i.path is not None and i.path.suffix.lower() in {".dcm", ".dicom"}), None)
+    if listing.has_free_text or dicom is not None:
+        raise _not_deidentified("free text", "source") if dicom is None else _not_deidentified("DICOM files", dicom.key)
+
+
+def _not_deidentified(what: str, item: str) -> DataError:
+    return DataError(
+        f"{what} may identify patients", item=item, remedy="de-identify first, then pass --already-deidentified"
+    )
+
+
+def _load_graph(config: PairsConfig) -> DiseaseGraph | None:
+    if config.graph is None:
+        return None
+    from medvlp.knowledge.graph import DiseaseGraph
+
+    return DiseaseGraph.load(resolve_path(config.graph))
+
+
+def _present(items: Sequence[Item], config: PairsConfig, ledger: Ledger) -> list[Item]:
+    """Leave out absent images, up to the number the configuration allows."""
+    absent = [item for item in items if item.path is not None and not item.path.is_file()]
+    if len(absent) > config.max_missing:
+        first = ", ".join(item.key for item in absent[:3])
+        raise DataError(
+            f"{len(absent)} images are absent ({first}{', ...' if len(absent) > 3 else ''})",
+            item="source.images",
+            remedy="add them or raise max_missing",
+        )
+    for item in absent:
+        ledger.drop(item.key, "missing image")
+    gone = {item.key for item in absent}
+    return [item for item in items if item.key not in gone]
+
+
+def _read_all(
+    items: Sequence[Item], config: PairsConfig, already_deidentified: bool, features: Features, ledger: Ledger
+) -> Iterator[tuple[Item, bytes, np.ndarray]]:
+    """Read images in order on several threads; damaged ones are counted up to the number allowed."""
+    from rich.console import Console
+    from rich.progress import track
+
+    window = None if config.window is None else (config.window[0], config.window[1])
+
+    def read(item: Item) -> tuple[bytes, np.ndarray] | DataError:
+        try:
+            if item.path is not None and not already_deidentified and is_dicom(item.path):
+                return _not_deidentified("DICOM files", item.key)
+            image = read_image(
+                item.load() if item.load is not None else item.path,  # type: ignore[arg-type]
+                max_pixels=config.max_pixels,
+                max_side=config.max_side,
+                window=window,
+                name=item.key,
+            )
+        except DataError as error:
+            return _Unreadable(error.problem, item=item.key)
+        return encode_image(image, config.format), features(image)
+
+    num_unreadable = 0
+    console = Console(stderr=True)
+    shown = track(items, "reading images", console=console, transient=True, disable=not console.is_terminal)
+    with ThreadPoolExecutor(config.num_workers) as pool:
+        for chunk in _chunks(shown, _WINDOW):
+            for item, result in zip(chunk, pool.map(read, chunk), strict=True):
+                if isinstance(result, _Unreadable):
+                    num_unreadable += 1
+                    if num_unreadable > config.max_unreadable:
+                        remedy = "repair or remove it, or raise max_unreadable"
+                        raise DataError(result.problem, item=item.key, remedy=remedy)
+                    ledger.drop(item.key, "unreadable image")
+                elif isinstance(result, DataError):
+                    raise result
+                else:
+                    yield item, *result
+
+
+class _Unreadable(DataError):
+    """A damaged image, which the configuration may allow."""
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _print_dry_run(listing: Listing, rows: Rows, ledger: Ledger) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    console.print(f"dry run on {len(listing.items)} images: {ledger}; nothing was written", markup=False)
+    for info in rows.classes.values():
+        known = ", ".join(info.concepts) if info.concepts else "no concept"
+        console.print(f"  class {info.name}: {known}, {len(info.names)} names", markup=False)

@@ -1,0 +1,185 @@
+"""From read images to rows of the store: classes, captions, concepts, cases, splits and semantic groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+from data_prep.pairs.captions import ClassInfo, describe_class, template_texts
+from data_prep.pairs.config import PairsConfig
+from data_prep.pairs.groups import join, near_duplicate_images, near_duplicate_texts, same_key
+from data_prep.pairs.items import Item, Listing
+from data_prep.pairs.split import check_given_splits, draw_splits
+from data_prep.text.link import link
+from medvlp.data.pairs import Row, Text
+from medvlp.errors import DataError
+from medvlp.ledger import Ledger
+
+if TYPE_CHECKING:
+    from medvlp.knowledge.graph import DiseaseGraph
+
+
+@dataclass
+class Spool:
+    """Read images on disk between reading and writing: encoded bytes, their places, their fingerprints."""
+
+    stream: IO[bytes]
+    items: list[Item] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
+    fingerprints: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, item: Item, data: bytes, embedding: np.ndarray) -> None:
+        """Append one image."""
+        self.places.append((self.stream.seek(0, 2), len(data)))
+        self.stream.write(data)
+        self.items.append(item)
+        length = float(np.linalg.norm(embedding))
+        self.fingerprints.append((embedding / length if length > 0 else embedding).astype(np.float16))
+
+    def read(self, index: int) -> bytes:
+        """Return the encoded bytes of one image."""
+        start, length = self.places[index]
+        self.stream.seek(start)
+        return self.stream.read(length)
+
+
+class Rows:
+    """Decides everything about the rows at once, then streams them in the order of the source.
+
+    Raises:
+        DataError: If a case is in two given splits, or nothing is left.
+    """
+
+    def __init__(
+        self, spool: Spool, listing: Listing, config: PairsConfig, graph: DiseaseGraph | None, ledger: Ledger
+    ) -> None:
+        self.spool, self.config, self.graph = spool, config, graph
+        self.notes: dict[str, int] = {}
+        labels = sorted({item.label for item in spool.items if item.label is not None})
+        self.classes: dict[str, ClassInfo] = {
+            label: describe_class(
+                label, config.classes.get(label), listing.label_names.get(label), graph, config.captions.graph_names
+            )
+            for label in labels
+        }
+        _check_names(self.classes)
+        self.concepts: dict[int, list[str]] = {}
+        self.kept = [index for index, item in enumerate(spool.items) if self._keep(index, item, ledger)]
+        if not self.kept:
+            raise DataError("no image is left", item="source", remedy=f"{ledger}")
+        self.items = [spool.items[index] for index in self.kept]
+        self.image_cluster_N = self._image_clusters()
+        self.cases = self._cases()
+        self.splits = self._splits()
+        self.group_N = self._groups()
+
+    @property
+    def num_groups(self) -> int:
+        """Number of different semantic groups."""
+        return len(np.unique(self.group_N))
+
+    def stream(self) -> Iterator[Row]:
+        """Yield the rows; captions are drawn from (seed, position in the source)."""
+        for position, (index, item) in enumerate(zip(self.kept, self.items, strict=True)):
+            texts = [Text(text, "caption") for text in item.texts]
+            if item.label is not None and (not texts or self.config.captions.beside_texts):
+                names = self.classes[item.label].names
+                texts += template_texts(names, self.config.captions, self.config.split.seed, index)
+            yield Row(
+                key=item.key,
+                image=self.spool.read(index),
+                texts=texts,
+                split=self.splits[position],
+                case=self.cases[position],
+                group=int(self.group_N[position]),
+                label=None if item.label is None else self.classes[item.label].name,
+                concepts=self.concepts[index],
+            )
+
+    def _keep(self, index: int, item: Item, ledger: Ledger) -> bool:
+        """Find the image's concepts; drop what has neither text nor class, or (if asked) no concept."""
+        if item.label is None and not item.texts:
+            ledger.drop(item.key, "empty caption")
+            return False
+        concepts = list(self.classes[item.label].concepts) if item.label is not None else []
+        if self.graph is not None:
+            concepts += [hit.concept for text in item.texts for hit in link(text, self.graph)]
+        if not concepts and self.config.unlinked == "drop":
+            ledger.drop(item.key, "no linked concept")
+            return False
+        self.concepts[index] = list(dict.fromkeys(concepts))
+        ledger.keep()
+        return True
+
+    def _image_clusters(self) -> np.ndarray:
+        if not self.config.groups.near_duplicates:
+            return np.arange(len(self.kept), dtype=np.int64)
+        embedding_ND = np.stack([self.spool.fingerprints[index] for index in self.kept])
+        cluster_N = near_duplicate_images(embedding_ND, self.config.groups.image_cosine)
+        self._note("images near-identical to an earlier one", len(cluster_N) - len(np.unique(cluster_N)))
+        labels: dict[int, set[str | None]] = {}
+        for cluster, item in zip(cluster_N.tolist(), self.items, strict=True):
+            labels.setdefault(cluster, set()).add(item.label)
+        self._note("near-identical images with different labels", sum(len(found) > 1 for found in labels.values()))
+        return cluster_N
+
+    def _cases(self) -> list[str]:
+        """The given case; without one, images of a near-duplicate cluster are one case (if no split is given)."""
+        if any(item.split is not None for item in self.items):
+            return [item.case if item.case is not None else item.key for item in self.items]
+        first: dict[int, str] = {}
+        for item, cluster in zip(self.items, self.image_cluster_N.tolist(), strict=True):
+            first.setdefault(cluster, item.key)
+        return [
+            item.case if item.case is not None else first[cluster]
+            for item, cluster in zip(self.items, self.image_cluster_N.tolist(), strict=True)
+        ]
+
+    def _splits(self) -> list[str]:
+        given = [item.split for item in self.items]
+        check_given_splits(self.cases, given)
+        splits = [split for split in given if split is not None]
+        if len(splits) < len(given):
+            labels = [item.label for item in self.items]
+            splits = draw_splits(self.cases, labels, self.config.split.fractions, self.config.split.seed)
+        split_of_cluster: dict[int, set[str]] = {}
+        for cluster, split in zip(self.image_cluster_N.tolist(), splits, strict=True):
+            split_of_cluster.setdefault(cluster, set()).add(split)
+        self._note("near-identical images in several splits", sum(len(f) > 1 for f in split_of_cluster.values()))
+        return splits
+
+    def _groups(self) -> np.ndarray:
+        """Given groups; else classes; else what the images show and the texts say."""
+        options = self.config.groups
+        if all(item.group is not None for item in self.items):
+            return same_key([item.group for item in self.items])
+        keys: Sequence[str | None] = [item.label if options.by_label else None for item in self.items]
+        free = np.array([position for position, key in enumerate(keys) if key is None], dtype=np.int64)
+        group_N = same_key(keys)
+        if len(free) == 0:
+            return group_N
+        clusterings = [same_key([str(self.image_cluster_N[i]) for i in free])]
+        if options.captions:
+            clusterings.append(near_duplicate_texts([" ".join(self.items[i].texts) for i in free], options.caption_iou))
+        if options.by_concepts:
+            sets = [sorted(self.concepts[self.kept[i]]) for i in free]
+            clusterings.append(same_key([" ".join(concepts) if concepts else None for concepts in sets]))
+        group_N[free] = join(*clusterings) + len(keys)
+        return same_key([str(group) for group in group_N])
+
+    def _note(self, what: str, count: int) -> None:
+        if count > 0:
+            self.notes[what] = count
+
+
+def _check_names(classes: dict[str, ClassInfo]) -> None:
+    """Refuse two labels with one display name: they would silently become one class."""
+    owner: dict[str, str] = {}
+    for label, info in classes.items():
+        if owner.setdefault(info.name, label) != label:
+            raise DataError(
+                f"labels {owner[info.name]!r} and {label!r} have the same name", item=info.name, remedy="rename one"
+            )

@@ -1,0 +1,4 @@
+"""Text on its way into stores.
+
+Lives here: concept linking (``link``). Not here: tokenisation and text encoders (``medvlp.encoders``).
+"""

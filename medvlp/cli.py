@@ -1,0 +1,206 @@
+"""The command line: thin verbs over the Python calls, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
+from medvlp.errors import ConfigError, MedvlpError
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+class _Root(TyperGroup):
+    """Turns Ctrl-C into the shell's own exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("error: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    name="medvlp",
+    cls=_Root,
+    help="Knowledge-enhanced medical vision-language models: train, evaluate, export.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(graph_app, name="graph")
+app.add_typer(export_app, name="export")
+app.add_typer(config_app, name="config")
+
+
+def _version(show: bool) -> None:
+    if show:
+        from medvlp import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show the traceback of a user error too.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if traceback:
+        os.environ["MEDVLP_TRACEBACK"] = "1"
+
+
+@app.command()
+def prepare(
+    config: Annotated[
+        str, typer.Argument(help="A configuration of kind `pairs` (a path or a shipped name), or a folder of images.")
+    ],
+    out: OUT,
+    already_deidentified: DEIDENTIFIED = False,
+    dry_run: Annotated[bool, typer.Option(help="Read and count everything, write nothing.")] = False,
+    overwrite: OVERWRITE = False,
+    overrides: SET = None,
+) -> None:
+    """Turn images and their texts, class names or tables into a pairs store.
+
+    A folder in a documented layout is recognised, and what was assumed about it is printed.
+
+    Example: medvlp prepare my_pairs.yaml --out data/pairs
+    """
+    from medvlp.config import import_from_checkout, load
+
+    if Path(config).is_dir():
+        if overrides:
+            raise ConfigError(
+                "--set changes a configuration, not a folder", item=config, remedy="write a configuration"
+            )
+        loaded = import_from_checkout("data_prep.pairs.layout").detect_layout(config)
+    else:
+        loaded = load(config, overrides or (), kind="pairs")
+    done = import_from_checkout("data_prep.pairs.prepare").prepare(
+        loaded, out, already_deidentified=already_deidentified, overwrite=overwrite, dry_run=dry_run
+    )
+    typer.echo("dry run: nothing was written" if dry_run else f"pairs store: {done}")
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A configuration of kind `knowledge` or `align`: a path or a name.")],
+    out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/<name of the config>.")] = None,
+    resume: Annotated[str, typer.Option(help="auto, never, or the checkpoint folder to go on from.")] = "auto",
+    dry_run: Annotated[bool, typer.Option(help="One real step, a save, a load and a memory estimate.")] = False,
+    overrides: SET = None,
+) -> None:
+    """Train the knowledge encoder (stage 1) or the alignment (stage 2).
+
+    Example: medvlp train keep --out runs/keep --set steps=200
+    """
+    from medvlp.api import train as run
+
+    checkpoint = run(config, out=out, resume=resume, dry_run=dry_run, overrides=overrides or ())
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo("dry run: passed" if dry_run else f"checkpoint: {checkpoint}")
+
+
+@app.command()
+def evaluate(
+    config: Annotated[str, typer.Argument(help="A configuration of kind `evaluate`: a path or a shipped name.")],
+    out: OUT,
+    overrides: SET = None,
+) -> None:
+    """Score a model zero-shot and write results.json and report.html.
+
+    Example: medvlp evaluate my_evaluation.yaml --out results/keep --set checkpoint=runs/keep
+    """
+    from medvlp.config import load
+
+    loaded: Any = load(config, overrides or (), kind="evaluate")
+    from medvlp.zeroshot.evaluate import evaluate as run
+
+    done = run(loaded, out)
+    typer.echo(f"results: {done}")
+
+
+@app.command()
+def quickstart(
+    data: Annotated[Path | None, typer.Option(help="A folder of images in a documented layout.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for all it makes.")] = Path("runs/quickstart"),
+    config: Annotated[str, typer.Option(help="A configuration of kind `quickstart`.")] = "quickstart",
+    already_deidentified: DEIDENTIFIED = False,
+    overrides: SET = None,
+) -> None:
+    """Run the whole line on real data: graph, pairs, two training stages, report, export. Minutes on two cores.
+
+    Example: medvlp quickstart --data ~/images --out runs/mine
+    """
+    from medvlp.config import import_from_checkout, load
+
+    recipe = import_from_checkout("benchmarks.quickstart.run")
+    loaded = load(config, overrides or (), kind="quickstart")
+    report = recipe.run(loaded, out, data=data, already_deidentified=already_deidentified)
+    typer.echo(f"report: {report}")
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
+) -> None:
+    """Check this installation part by part: PASS, WARN, FAIL or SKIP, each with its remedy. Exit code 1 on any FAIL.
+
+    Example: medvlp doctor --json > doctor.json
+    """
+    from medvlp.doctor import render, run_checks, to_json
+
+    checks = run_checks()
+    typer.echo(to_json(checks) if as_json else render(checks))
+    if any(check.status == "FAIL" for check in checks):
+        raise typer.Exit(1)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 (a check failed), 2 (user error) or 130 (interrupted)."""
+    try:
+        app(arguments, prog_name="medvlp")
+    except SystemExit as error:  # how the parser ends, with or without success
+        return error.code if isinstance(error.code, int) else USER_ERROR
+    except MedvlpError as error:
+        if os.environ.get("MEDVLP_TRACEBACK") == "1":
+            raise
+        return _fail(_one_line(error))
+    except OSError as error:
+        if error.strerror is None or os.environ.get("MEDVLP_TRACEBACK") == "1":
+            raise
+        item = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{item}{error.strerror}")
+    return 0
+
+
+def _one_line(error: MedvlpError) -> str:
+    lines = str(error).splitlines()
+    if isinstance(error, ConfigError) and len(lines) > 1:
+        return "\n  ".join([f"{len(lines)} mistakes in the configuration", *lines])
+    return str(error)
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"error: {message}", err=True)
+    return USER_ERROR
+
+
+def main() -> None:
+    """Entry point of the ``medvlp`` command."""
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

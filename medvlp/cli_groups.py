@@ -1,0 +1,200 @@
+"""The command groups with several verbs of their own: graph, export, config."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+OUT = Annotated[Path, typer.Option("--out", "-o", help="The folder to create.")]
+OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace the folder if it exists.")]
+SET = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one key, as in a.b=3; repeatable.")
+]
+
+DEIDENTIFIED = Annotated[
+    bool,
+    typer.Option(
+        "--already-deidentified", help="Confirm that free text and DICOM carry no identifiers; noted in the manifest."
+    ),
+]
+
+
+class ExportFormat(StrEnum):
+    """The formats `medvlp export --to` writes."""
+
+    open_clip = "open_clip"
+    safetensors = "safetensors"
+
+
+class _DefaultGroup(TyperGroup):
+    """A group whose first command runs when the first word is not a command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, "--help", "-h"}:
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
+
+graph_app = typer.Typer(help="Build and inspect disease graphs.", no_args_is_help=True, rich_markup_mode=None)
+export_app = typer.Typer(
+    cls=_DefaultGroup,
+    help="Write a trained model for other software: medvlp export runs/keep --to open_clip --out keep_clip",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+config_app = typer.Typer(help="List, show and explain configurations.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@graph_app.command("build")
+def graph_build(
+    config: Annotated[str, typer.Argument(help="A configuration of kind `graph`: a path or a shipped name.")],
+    out: OUT,
+    overwrite: OVERWRITE = False,
+    overrides: SET = None,
+) -> None:
+    """Build a graph store from ontology files.
+
+    Example: medvlp graph build doid --out data/graph
+    """
+    from medvlp.config import import_from_checkout, load
+
+    loaded = load(config, overrides or (), kind="graph")
+    done = import_from_checkout("data_prep.ontologies.build").build(loaded, out, overwrite=overwrite)
+    typer.echo(f"graph store: {done}")
+
+
+@graph_app.command("stats")
+def graph_stats(folder: Annotated[Path, typer.Argument(help="A graph store.")]) -> None:
+    """Check a graph store against its manifest and print what it holds.
+
+    Example: medvlp graph stats data/graph
+    """
+    from medvlp.errors import GraphError
+    from medvlp.io import verify_manifest
+
+    manifest = verify_manifest(folder, GraphError)
+    manifest.pop("files")
+    for line in _outline(manifest):
+        typer.echo(line)
+
+
+def _outline(value: dict[str, Any], depth: int = 0) -> list[str]:
+    """Indent a nested dict for reading; long lists are given by their length."""
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines += [f"{'  ' * depth}{key}:", *_outline(item, depth + 1)]
+        elif isinstance(item, list):
+            lines.append(f"{'  ' * depth}{key}: {len(item)} entries")
+        else:
+            lines.append(f"{'  ' * depth}{key}: {item:,}" if type(item) is int else f"{'  ' * depth}{key}: {item}")
+    return lines
+
+
+@graph_app.command("export-keep")
+def graph_export_keep(
+    folder: Annotated[Path, typer.Argument(help="A graph store.")],
+    target: Annotated[Path, typer.Argument(help="The JSON file to write.")],
+) -> None:
+    """Write a graph as the JSON layout of KEEP.
+
+    Example: medvlp graph export-keep data/graph keep.json
+    """
+    from medvlp.knowledge.graph import DiseaseGraph
+    from medvlp.knowledge.keep_json import write_keep
+
+    write_keep(DiseaseGraph.load(folder), target)
+    typer.echo(f"KEEP graph: {target}")
+
+
+@export_app.command("checkpoint")
+def export_checkpoint(
+    checkpoint: Annotated[str, typer.Argument(help="A run, a checkpoint, or anything `medvlp.load` opens.")],
+    out: OUT,
+    to: Annotated[ExportFormat, typer.Option("--to", help="The format.")] = ExportFormat.open_clip,
+    verify: Annotated[bool, typer.Option("--verify", help="Reload it in another process and compare.")] = False,
+    results: Annotated[
+        Path | None, typer.Option(help="A results.json of `medvlp evaluate`, for the model card.")
+    ] = None,
+    overwrite: OVERWRITE = False,
+) -> None:
+    """Write a model in another format (this verb may be left out: medvlp export runs/keep ...).
+
+    Example: medvlp export runs/keep --to open_clip --out keep_clip --verify
+    """
+    from medvlp.export.run import export
+
+    done = export(checkpoint, to.value, out, overwrite=overwrite, check=verify, results=results)
+    typer.echo(f"export{' (verified)' if verify else ''}: {done}")
+
+
+@export_app.command("verify")
+def export_verify(
+    folder: Annotated[Path, typer.Argument(help="An exported folder.")],
+    against: Annotated[str, typer.Option("--against", help="The checkpoint it was made from.")],
+) -> None:
+    """Compare an export with its checkpoint in a process without this library. Exit code 1 if they differ.
+
+    Example: medvlp export verify keep_clip --against runs/keep
+    """
+    from medvlp.export.verify import verify
+
+    outcome = verify(folder, against)
+    typer.echo(str(outcome))
+    if not outcome.ok:
+        raise typer.Exit(1)
+
+
+@export_app.command("repoint")
+def export_repoint(folder: Annotated[Path, typer.Argument(help="An open_clip export that was moved.")]) -> None:
+    """Write the present place of a moved open_clip export into its configuration.
+
+    Example: medvlp export repoint keep_clip
+    """
+    from medvlp.export.open_clip import repoint
+
+    typer.echo(f"points to: {repoint(folder)}")
+
+
+@config_app.command("list")
+def config_list() -> None:
+    """Print every shipped configuration with the sentence that says what it is for.
+
+    Example: medvlp config list
+    """
+    from medvlp.config_files import first_comment, shipped_configs
+
+    shipped = shipped_configs()
+    width = max((len(name) for name in shipped), default=0)
+    for name, path in shipped.items():
+        typer.echo(f"{name:{width}}  {first_comment(path)}".rstrip())
+
+
+@config_app.command("show")
+def config_show(
+    config: Annotated[str, typer.Argument(help="A path or a shipped name.")], overrides: SET = None
+) -> None:
+    """Print a configuration with its bases, overrides and every default filled in.
+
+    Example: medvlp config show keep --set steps=200
+    """
+    from medvlp.config import dump, load
+
+    typer.echo(dump(load(config, overrides or ())).rstrip())
+
+
+@config_app.command("schema")
+def config_schema(kind: Annotated[str, typer.Argument(help="The `kind:` of a configuration.")]) -> None:
+    """Print the JSON schema of a kind of configuration: every key, its type, default and meaning.
+
+    Example: medvlp config schema align
+    """
+    import json
+
+    from medvlp.config import config_class
+
+    typer.echo(json.dumps(config_class(kind).model_json_schema(), indent=1))

@@ -1,0 +1,11 @@
+"""Models for others to use: open_clip folders and plain safetensors, each with a card and a check.
+
+Lives here: writing, re-pointing and verifying exports.
+Not here: checkpoints of a run (``medvlp.training.checkpoint``) and reading models (``medvlp.loading``).
+"""
+
+from medvlp.export.open_clip import repoint
+from medvlp.export.run import export
+from medvlp.export.verify import verify
+
+__all__ = ["export", "repoint", "verify"]

@@ -1,0 +1,181 @@
+"""Does an export say what the checkpoint says? Asked in another process, on the same image files and strings.
+
+Shape letters: B images · M texts · D embedding.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import safe_open
+from torch import Tensor
+
+from medvlp import torchvision_guard
+from medvlp.data.image import read_image
+from medvlp.errors import ExportError
+from medvlp.io import verify_manifest
+from medvlp.loading import OPEN_CLIP_CONFIG, load
+from medvlp.model import DualEncoder
+
+TOLERANCE = 1e-4
+_TIE = 1e-6
+_TEXTS = (
+    "an H&E image of invasive ductal carcinoma",
+    "a chest radiograph with a small left pleural effusion",
+    "normal colon mucosa",
+    "a dermoscopic image of a melanocytic nevus",
+    "Sjögren’s syndrome of the salivary gland",
+    "  white   space,\n a line break and an &amp; sign ",
+    "Grade 3; Ki-67 > 20 %; ER+/PR+/HER2-",
+    "squamous cell carcinoma " * 60,
+    "x",
+)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came out of the comparison.
+
+    Attributes:
+        max_abs_diff: Largest absolute difference of any embedding value.
+        same_ranking: Whether each image orders the texts, and each text the images, alike.
+        num_images: Images compared.
+        num_texts: Texts compared.
+        scale_diff: Absolute difference of the logit scales.
+    """
+
+    max_abs_diff: float
+    same_ranking: bool
+    num_images: int
+    num_texts: int
+    scale_diff: float
+
+    @property
+    def ok(self) -> bool:
+        """Within 1e-4, ranked alike, and with the same logit scale (to one part in ten thousand of 100)."""
+        return self.max_abs_diff <= TOLERANCE and self.same_ranking and self.scale_diff <= 1e-2
+
+    def __str__(self) -> str:
+        """One line for people."""
+        ranking = "same ranking" if self.same_ranking else "DIFFERENT ranking"
+        verdict = "verified" if self.ok else "NOT the same model"
+        return (
+            f"{verdict}: largest difference {self.max_abs_diff:.2e} (allowed {TOLERANCE:.0e}), {ranking}, "
+            f"{self.num_images} images, {self.num_texts} texts"
+        )
+
+
+def verify(
+    folder: Path | str,
+    against: Path | str | DualEncoder,
+    images: Sequence[Path | str] | None = None,
+    texts: Sequence[str] | None = None,
+) -> Verification:
+    """Compare an exported folder with the checkpoint it came from.
+
+    The export is opened by a new process: with open_clip alone for its format (this library is not imported there,
+    and no code from the folder is run), with this library for safetensors.
+
+    Args:
+        folder: The export.
+        against: Anything ``medvlp.load`` opens, or a model in memory.
+        images: Image files; 8 synthetic PNG files if None.
+        texts: Strings; 9 fixed ones if None (accents, HTML signs and over-long text among them).
+
+    Returns:
+        The comparison; see :attr:`Verification.ok`.
+
+    Raises:
+        ExportError: If a file of the export is altered, or the other process fails.
+    """
+    place = Path(folder).resolve()
+    verify_manifest(place, ExportError)
+    model = against if isinstance(against, DualEncoder) else load(against)
+    training = model.training
+    model.eval()
+    strings = list(_TEXTS if texts is None else texts)
+    with tempfile.TemporaryDirectory(prefix="medvlp-verify-") as scratch:
+        paths = _synthetic_images(Path(scratch)) if images is None else [Path(path).resolve() for path in images]
+        theirs = _embed_elsewhere(place, Path(scratch), paths, strings)
+        image_BD = model.encode_image([read_image(path) for path in paths]).cpu()
+    text_MD = model.encode_text(strings).cpu()
+    model.train(training)
+    return compare(
+        image_BD, text_MD, theirs["image"], theirs["text"], abs(float(theirs["scale"]) - model.scale().item())
+    )
+
+
+def compare(image_BD: Tensor, text_MD: Tensor, image2_BD: Tensor, text2_MD: Tensor, scale_diff: float) -> Verification:
+    """Compare two sets of unit vectors.
+
+    Raises:
+        ExportError: If their shapes differ.
+    """
+    for mine, other, what in ((image_BD, image2_BD, "image"), (text_MD, text2_MD, "text")):
+        if mine.shape != other.shape:
+            raise ExportError(f"{tuple(other.shape)} instead of {tuple(mine.shape)}", item=f"{what} embeddings")
+    diff = max(float((image_BD - image2_BD).abs().max()), float((text_MD - text2_MD).abs().max()))
+    mine_BM, other_BM = (image_BD @ text_MD.T).double(), (image2_BD @ text2_MD.T).double()
+    same = _same_order(mine_BM, other_BM) and _same_order(mine_BM.T, other_BM.T)
+    if not np.isfinite(diff):
+        diff, same = float("inf"), False
+    return Verification(diff, same, image_BD.shape[0], text_MD.shape[0], scale_diff)
+
+
+def _same_order(mine: Tensor, other: Tensor) -> bool:
+    """Whether each row has one order in both; scores that one side holds equal within 1e-6 may come either way."""
+    order = mine.argsort(dim=1, descending=True, stable=True)
+    drop = other.gather(1, order).diff(dim=1)
+    gap = mine.gather(1, order).diff(dim=1).abs()
+    return not bool(((drop > 0) & (gap > _TIE)).any())
+
+
+def _synthetic_images(folder: Path) -> list[Path]:
+    """Write 8 PNG files of several shapes: colour, grey, smooth and noisy."""
+    rng = np.random.default_rng(0)
+    paths = []
+    for index, (height, width) in enumerate([(224, 224), (512, 300), (97, 640), (64, 64)] * 2):
+        coarse = rng.integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)
+        image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+        if index >= 4:
+            noise = rng.integers(-40, 40, (height, width, 3))
+            image = Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
+        path = folder / f"{index}.png"
+        (image.convert("L") if index == 3 else image).save(path)
+        paths.append(path)
+    return paths
+
+
+def _embed_elsewhere(place: Path, scratch: Path, images: list[Path], texts: list[str]) -> dict[str, Tensor]:
+    request, out = scratch / "request.json", scratch / "out.safetensors"
+    request.write_text(json.dumps({"images": [str(path) for path in images], "texts": texts}), encoding="utf-8")
+    is_open_clip = (place / OPEN_CLIP_CONFIG).is_file()
+    if is_open_clip:
+        own = scratch / "script"
+        own.mkdir()
+        shutil.copyfile(Path(__file__).with_name("embed.py"), own / "embed.py")
+        shutil.copyfile(Path(torchvision_guard.__file__), own / "torchvision_guard.py")
+        command = [sys.executable, str(own / "embed.py")]
+    else:
+        command = [sys.executable, "-m", "medvlp.export.embed_native"]
+    done = subprocess.run([*command, str(request), str(out), str(place)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {done.returncode}"
+        remedy = f"if the folder was moved, run `medvlp export repoint {place}`" if is_open_clip else None
+        raise ExportError(f"the other process could not use it ({reason})", item=place, remedy=remedy)
+    with safe_open(out, framework="pt") as stream:
+        metadata = stream.metadata() or {}
+        if is_open_clip and metadata.get("imported_medvlp") != "False":
+            raise ExportError("the other process imported this library, which proves nothing", item=place)
+        return {name: stream.get_tensor(name).to(torch.float32) for name in ("image", "text", "scale")}

@@ -1,0 +1,93 @@
+"""One call that opens any model the library can use: a run, a checkpoint, an export, an open_clip name.
+
+It is offered as ``medvlp.load``; the module has another name so that importing it cannot shadow the function.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medvlp.config import resolve_path
+from medvlp.encoders.clip_towers import OpenClipImage, OpenClipText, architecture_of, build_whole
+from medvlp.errors import CheckpointError
+from medvlp.io import MANIFEST, verify_manifest
+from medvlp.model import MAX_SCALE, MIN_SCALE, DualEncoder, load_model
+
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+
+
+def load(path: str | Path) -> DualEncoder:
+    """Open a model in eval mode, on the CPU.
+
+    Args:
+        path: A run folder (its last complete checkpoint), a checkpoint, an exported folder of either format,
+            ``open_clip:NAME`` (random weights), ``open_clip:NAME/TAG-OR-FILE``, ``open_clip:FOLDER``, or
+            ``hf-hub:OWNER/NAME``.
+
+    Returns:
+        The model; checkpoints and exports are first checked against their manifest.
+
+    Raises:
+        CheckpointError: If nothing is there, a file is altered, or tensors do not fit.
+    """
+    text = str(path)
+    if text.startswith("hf-hub:"):
+        return _load_open_clip(text, "none")
+    if text.startswith("open_clip:"):
+        name = text.removeprefix("open_clip:")
+        if resolve_path(name).is_dir():
+            return _load_exported(resolve_path(name))
+        model, _, weights = name.partition("/")
+        return _load_open_clip(model, weights if weights else "none")
+    folder = checkpoint_folder(path)
+    if (folder / OPEN_CLIP_CONFIG).is_file():
+        return _load_exported(folder)
+    if (folder / MANIFEST).is_file():
+        verify_manifest(folder, CheckpointError)
+    return load_model(folder)
+
+
+def checkpoint_folder(path: str | Path) -> Path:
+    """Return the folder that holds the model files of a run, checkpoint or export.
+
+    Raises:
+        CheckpointError: If there is no such folder, or no model in it.
+    """
+    folder = resolve_path(str(path))
+    if not folder.is_dir():
+        raise CheckpointError("no such folder", item=path, remedy="name a run, a checkpoint or an exported model")
+    if (folder / "model.json").is_file() or (folder / OPEN_CLIP_CONFIG).is_file():
+        return folder
+    from medvlp.training.checkpoint import latest_checkpoint
+
+    return latest_checkpoint(folder)
+
+
+def _load_exported(folder: Path) -> DualEncoder:
+    if (folder / MANIFEST).is_file():
+        verify_manifest(folder, CheckpointError)
+    return _load_open_clip(f"local-dir:{folder.resolve()}", "none")
+
+
+def _load_open_clip(name: str, weights: str) -> DualEncoder:
+    """Wrap an open_clip model: its projections are inside its towers, so both heads are ``none``."""
+    whole: Any = build_whole(name, weights)
+    image = OpenClipImage.Config(model=name, weights=weights)
+    text = OpenClipText.Config(model=name, weights=weights)
+    bias = None if whole.logit_bias is None else whole.logit_bias.item()
+    config = DualEncoder.Config(
+        image=image,
+        text=text,
+        embed_dim=int(architecture_of(name)["embed_dim"]),
+        image_head="none",
+        text_head="none",
+        logit_scale_init=whole.logit_scale.exp().clamp(MIN_SCALE, MAX_SCALE).item(),
+        logit_bias=bias,
+    )
+    model = DualEncoder(config, open_clip_model=whole)
+    with torch.no_grad():
+        model.logit_scale.copy_(whole.logit_scale.reshape(()))
+    return model.eval()

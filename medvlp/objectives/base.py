@@ -1,0 +1,102 @@
+"""What every objective takes and returns, and the numeric floor (float32 outside autocast) all share.
+
+Shapes: B images of this rank, M texts of this rank, D embedding size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from medvlp.config import Config
+from medvlp.errors import TrainingError
+from medvlp.objectives.gather import Gather
+
+if TYPE_CHECKING:
+    from medvlp.data.batch import Batch
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the model made of one rank's batch; embeddings are L2-normalised.
+
+    Attributes:
+        image_BD: Image embeddings, or None in text-only training.
+        text_MD: Text embeddings.
+        scale: Multiplier of cosines (already exponentiated).
+        bias: Additive logit bias of the sigmoid loss, or None.
+    """
+
+    image_BD: Tensor | None
+    text_MD: Tensor
+    scale: Tensor | float
+    bias: Tensor | float | None = None
+
+    def images(self, objective: str) -> Tensor:
+        """Return ``image_BD``; text-only outputs are a :class:`TrainingError` naming the objective."""
+        if self.image_BD is None:
+            raise TrainingError("needs image embeddings, but the step gave texts only", item=f"objective {objective}")
+        return self.image_BD
+
+
+class Losses(NamedTuple):
+    """Named scalars: ``terms`` are optimised (weights already applied), ``report`` is only logged."""
+
+    terms: dict[str, Tensor]
+    report: dict[str, Tensor]
+
+    @property
+    def total(self) -> Tensor:
+        """Sum of the terms."""
+        return torch.stack(list(self.terms.values())).sum()
+
+
+class ObjectiveSettings(Config):
+    """Fields that every objective's ``Config`` has."""
+
+    weight: float = Field(default=1.0, ge=0.0, description="Factor of this objective in the total loss.")
+
+
+class Objective(Protocol):
+    """A training loss: any callable of this form can be passed to the trainer.
+
+    Every rank returns a loss over the rows it owns such that the mean over ranks of the gradients is
+    the gradient of one process holding all rows (see :mod:`medvlp.objectives.gather`).
+    """
+
+    def __call__(self, out: Outputs, batch: Batch, gather: Gather) -> Losses:
+        """Return this rank's losses."""
+        ...
+
+
+def upcast(tensor: Tensor) -> Tensor:
+    """Return at least float32: half precision is widened, float32 and float64 stay."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+@contextmanager
+def full_precision(tensor: Tensor) -> Iterator[None]:
+    """Leave autocast on the tensor's device: bf16 steps of .004 in a cosine are .1 of a logit at scale 25."""
+    with torch.autocast(device_type=tensor.device.type, enabled=False):
+        yield
+
+
+def check_needs(objective: object, batch: Batch) -> None:
+    """Check before step 0 that a batch holds the fields named in ``objective.needs`` (if it has any).
+
+    Raises:
+        TrainingError: Naming the first absent field.
+    """
+    for name in sorted(getattr(objective, "needs", frozenset())):
+        if getattr(batch, name, None) is None:
+            raise TrainingError(
+                f"needs the batch field {name!r}, which this data does not fill",
+                item=f"objective {type(objective).__name__}",
+                remedy="choose another objective or data that has it",
+            )

@@ -1,0 +1,47 @@
+"""Several objectives on one step, added up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from medvlp.errors import ConfigError
+from medvlp.objectives.base import Losses, Objective, Outputs
+from medvlp.objectives.gather import Gather
+
+if TYPE_CHECKING:
+    from medvlp.data.batch import Batch
+
+
+class WeightedObjectives(nn.Module):
+    """Sum of objectives; each applies its own ``weight``.
+
+    Args:
+        objectives: Objectives of distinct classes.
+
+    Raises:
+        ConfigError: If the list is empty or a class occurs twice.
+    """
+
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        super().__init__()
+        names = [type(objective).__name__ for objective in objectives]
+        if not names:
+            raise ConfigError("the list is empty", item="objective", remedy="name at least one objective")
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError("occurs twice in the list", item=name, remedy="give each objective once")
+        self.objectives = list(objectives)
+        self.needs = frozenset[str]().union(*(getattr(objective, "needs", ()) for objective in objectives))
+
+    def forward(self, out: Outputs, batch: Batch, gather: Gather) -> Losses:
+        """Return the terms and reports of all objectives, the reports prefixed by their class."""
+        terms, report = {}, {}
+        for objective in self.objectives:
+            losses = objective(out, batch, gather)
+            terms.update(losses.terms)
+            prefix = next(iter(losses.terms))
+            report.update({f"{prefix}/{key}": value for key, value in losses.report.items()})
+        return Losses(terms, report)

@@ -1,0 +1,197 @@
+"""The rows of a pairs store as stage 2 sees them: caption, image and concepts of each place in each step.
+
+Shape legend: C channels, H, W pixels, I image tower width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from medvlp.data.batch import Batch, Item, Tokenize, collate
+from medvlp.data.plan import Plan
+
+if TYPE_CHECKING:
+    from medvlp.data.augment import Augment
+    from medvlp.data.pairs import PairsSplit, PairsStore
+    from medvlp.data.transform import Preprocess
+    from medvlp.knowledge.graph import DiseaseGraph
+    from medvlp.training.text_augment import TextAugment
+
+_DRAW = 3  # random stream of captions and augmentation, apart from the plan's
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One place in a step: which row, and where in the global batch, which seeds its randomness."""
+
+    step: int
+    slot: int
+    row: int
+
+
+class AlignData(Dataset[Item]):
+    """Makes the item of a :class:`Draw`; the same draw always gives the same item, in any process.
+
+    Args:
+        split: Rows of the store.
+        concepts: Graph rows of each row; see :func:`concept_rows`.
+        classes: Label names; the code of a label is its place here.
+        texts: Caption augmentation, or None to take captions as they are.
+        preprocess: Image to input tensor.
+        augment: Image augmentation in front of ``preprocess``, or None.
+        features: Cached image tower outputs instead of images, or None.
+        texts_per_image: Captions per image and step.
+        seed: Decides every draw.
+    """
+
+    def __init__(
+        self,
+        split: PairsSplit,
+        concepts: Sequence[tuple[int, ...]],
+        classes: Sequence[str],
+        texts: TextAugment | None,
+        preprocess: Preprocess,
+        augment: Augment | None,
+        features: NDArray[np.float32] | None,
+        texts_per_image: int,
+        seed: int,
+    ) -> None:
+        self.split, self.concepts, self.texts = split, concepts, texts
+        self.preprocess, self.augment, self.features = preprocess, augment, features
+        self.texts_per_image, self.seed = texts_per_image, seed
+        self.keys: list[str] = split.keys
+        self.labels: list[str | None] = split.column("label")
+        self.groups: NDArray[np.int64] = split.column("group")
+        self.captions = [[text.text for text in texts] for texts in split.column("texts")]
+        self.code: Mapping[str | None, int] = {label: code for code, label in enumerate(classes)}
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.split)
+
+    def __getitem__(self, draw: Draw) -> Item:
+        """Return the item of a draw.
+
+        The image is augmented before words are dropped, so that a dropped "left" still keeps it from being mirrored.
+        """
+        rng = np.random.default_rng([self.seed, _DRAW, draw.step, draw.slot])
+        row = draw.row
+        own = self.captions[row]
+        order = rng.permutation(len(own))
+        texts = [own[order[place % len(own)]] for place in range(self.texts_per_image)]
+        image_CHW = feature_I = None
+        if self.features is not None:
+            feature_I = torch.from_numpy(np.array(self.features[row]))
+        else:
+            image = self.split[row].image
+            if self.augment is not None:
+                image, texts = self.augment(image, texts, rng)
+            image_CHW = self.preprocess(image)
+        label = self.labels[row]
+        if self.texts is not None:
+            texts = [self.texts(text, self.concepts[row], label, rng)[0] for text in texts]
+        return Item(
+            key=self.keys[row],
+            group=int(self.groups[row]),
+            texts=texts,
+            concepts=self.concepts[row],
+            label=self.code.get(label, -1),
+            image_CHW=image_CHW,
+            feature_I=feature_I,
+        )
+
+
+class _Order:
+    """The draws of each step from a start on, one list per batch; without end."""
+
+    def __init__(self, plan: Plan, start: int, rank: int, world: int) -> None:
+        self.plan, self.start, self.rank, self.world = plan, start, rank, world
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        step = self.start
+        while True:
+            rows = self.plan.batch(step, self.rank, self.world)
+            first = self.rank * len(rows)
+            yield [Draw(step, first + place, int(row)) for place, row in enumerate(rows)]
+            step += 1
+
+
+def batches(
+    data: AlignData,
+    plan: Plan,
+    tokenize: Tokenize,
+    start: int,
+    rank: int,
+    world: int,
+    num_workers: int,
+    *,
+    pin: bool,
+    labels: bool,
+) -> Iterator[Batch]:
+    """Yield this rank's batches; the number of workers changes only the speed.
+
+    Texts are tokenised here, in one process, so that cut ones are counted.
+    """
+    loader: Any = DataLoader(
+        data,
+        batch_sampler=_Order(plan, start, rank, world),  # type: ignore[arg-type]
+        num_workers=num_workers,
+        collate_fn=list,
+        pin_memory=pin,
+        generator=torch.Generator(),  # its own: the loader then draws nothing from the global one
+    )
+    for items in loader:
+        yield collate(items, tokenize, labels=labels)
+
+
+def concept_rows(
+    split: PairsSplit, store: PairsStore, graph: DiseaseGraph | None
+) -> tuple[list[tuple[int, ...]], list[str]]:
+    """Return the graph rows of each row's concepts, and the ids the graph does not have.
+
+    A row without concepts of its own gets those of its class.
+    """
+    if graph is None:
+        return [()] * len(split), []
+    own, labels, of_class = split.column("concepts"), split.column("label"), store.class_concepts
+    unknown: dict[str, None] = {}
+    rows = []
+    for concepts, label in zip(own, labels, strict=True):
+        found = []
+        for concept in concepts or of_class.get(label, []):
+            if concept in graph:
+                found.append(graph.index(concept))
+            else:
+                unknown[concept] = None
+        rows.append(tuple(dict.fromkeys(found)))
+    return rows, list(unknown)
+
+
+def cut_groups(groups_N: NDArray[np.int64], max_size: int, seed: int) -> NDArray[np.int64]:
+    """Cut groups of more than ``max_size`` rows into even parts, whole classes for example.
+
+    Parts of one group share label and concepts, so an objective that knows them never takes one as another's negative.
+
+    Args:
+        groups_N: Group of each row.
+        max_size: Most rows of a part.
+        seed: Decides which rows stay together.
+
+    Returns:
+        New group ids, 0 to the number of parts - 1.
+    """
+    rng = np.random.default_rng([seed, len(groups_N)])
+    out_N, number = np.empty_like(groups_N), 0
+    for group in np.unique(groups_N):
+        rows = rng.permutation(np.flatnonzero(groups_N == group))
+        for part in np.array_split(rows, -(-len(rows) // max_size)):
+            out_N[part] = number
+            number += 1
+    return out_N

@@ -1,0 +1,238 @@
+"""Stage 1: a text encoder learns a graph, so that all texts of a concept meet and those of others stay apart.
+
+Source: Zhou et al. 2024 (KEP) and 2026 (KEEP): batches of G concepts with M texts each under a metric loss.
+Shape legend: G concepts, M texts, L tokens, D encoder width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from medvlp.config import Config, resolve_path
+from medvlp.data.batch import Batch, Item, collate
+from medvlp.data.plan import PairPlan
+from medvlp.encoders.text import TextEncoder
+from medvlp.encoders.weights import load_named, read_state_dict
+from medvlp.errors import ConfigError, GraphError, TrainingError
+from medvlp.objectives import build
+from medvlp.objectives.clip import ClipObjective
+from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
+from medvlp.training import dry_run as rehearsal
+from medvlp.training.buckets import encode_in_buckets
+from medvlp.training.concept_texts import ConceptTexts, Siblings, Views
+from medvlp.training.loop import fit, make_fabric
+from medvlp.training.name_retrieval import evaluate_names
+from medvlp.training.optim import OptimizerConfig
+from medvlp.training.resume import identity
+from medvlp.training.settings import HARMLESS, RunConfig
+
+if TYPE_CHECKING:
+    from medvlp.knowledge.graph import DiseaseGraph
+    from medvlp.knowledge.splits import HeldOut
+
+FOLDER = "text_encoder"
+Loss = Annotated[KnowledgeMetricObjective.Config | ClipObjective.Config, Field(discriminator="name")]
+_DRAW = 2  # random stream of siblings and texts, apart from the plan's
+
+
+class Holdout(Config):
+    """Names kept out of training, which validation asks for."""
+
+    fraction: float = Field(0.1, ge=0, lt=1, description="Share of the names that are not preferred ones.")
+    seed: int = Field(0, ge=0, description="Draws them; apart from the run's seed, so that runs are comparable.")
+    kinds: list[str] = Field(["preferred", "exact"], description="Kinds of names used at all.")
+    num_queries: int | None = Field(None, ge=1, description="Held-out names to validate on; all by default.")
+    num_concepts: int | None = Field(None, ge=1, description="Concepts to search among; all by default.")
+
+
+class KnowledgeConfig(RunConfig):
+    """What stage 1 trains on what."""
+
+    kind: Literal["knowledge"] = Field("knowledge", description="Which schema this file follows.")
+    graph: str = Field(description="Folder of the graph store.")
+    knowledge: Literal["none", "permuted", "real"] = Field(
+        "real", description="Hierarchy used for hypernyms, siblings and exclusion: none, rewired, or the graph's."
+    )
+    text: TextEncoder.Config = Field(TextEncoder.Config(context_length=64), description="The encoder to train.")
+    views: Views = Field(Views(), description="Texts of a concept that take part.")
+    groups_per_batch: int = Field(32, ge=2, description="Concepts per batch over all processes.")
+    instances: int = Field(8, ge=2, description="Texts per concept.")
+    siblings: float = Field(0.0, ge=0, lt=1, description="Share of a batch drawn as siblings of the rest.")
+    singletons: bool = Field(False, description="Also draw concepts that have one text only.")
+    objective: Loss = Field(KnowledgeMetricObjective.Config(), description="The loss.")
+    scale: float = Field(20.0, gt=0, description="Fixed multiplier of cosines for the softmax contrast.")
+    holdout: Holdout = Field(Holdout(), description="Held-out names and validation.")
+    optimizer: OptimizerConfig = Field(
+        OptimizerConfig(lr=3e-5, betas=(0.9, 0.999), eps=1e-8), description="Optimiser, rates and schedule."
+    )
+
+
+def train(config: KnowledgeConfig, out: Path, resume: str = "auto", dry_run: bool = False) -> Path:
+    """Train a text encoder on a graph.
+
+    Args:
+        config: What to train on what.
+        out: Run folder.
+        resume: ``auto``, ``never``, or the run or checkpoint to go on from.
+        dry_run: Only one step, a save, a load and a memory estimate; ``out`` is not touched.
+
+    Returns:
+        The last checkpoint (``out`` after a dry run); its ``text_encoder/`` is a Hugging Face folder, and the run
+        folder can be named as ``model.text.weights`` of stage 2.
+
+    Raises:
+        ConfigError: If settings contradict one another.
+        TrainingError: If the graph is too small for a batch, or the run cannot go on; see :func:`loop.fit`.
+    """
+    fabric = make_fabric(config)
+    recipe = KnowledgeRecipe(config)
+    if dry_run:
+        rehearsal.rehearse(recipe, fabric)
+        return out
+    return fit(recipe, out, resume, fabric)
+
+
+class TextMetric(nn.Module):
+    """The encoder with what the loss needs beside it: unit vectors and a fixed scale."""
+
+    def __init__(self, encoder: TextEncoder, scale: float) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.encoder = encoder
+        self.register_buffer("scale", torch.tensor(scale), persistent=False)
+
+    def forward(self, ids_ML: Tensor, mask_ML: Tensor) -> tuple[None, Tensor, Tensor, None]:
+        """Return (no images, unit vectors (M, D), scale, no bias)."""
+        features_MD = encode_in_buckets(self.encoder, ids_ML, mask_ML)
+        return None, normalize(features_MD.float(), dim=-1), self.scale, None
+
+
+class KnowledgeRecipe:
+    """Stage 1 for the engine; see :class:`medvlp.training.loop.Recipe`."""
+
+    name = "knowledge"
+
+    def __init__(self, config: KnowledgeConfig) -> None:
+        from medvlp.knowledge.graph import DiseaseGraph
+
+        self.config = config
+        if config.views.hypernyms and config.knowledge == "none":
+            raise ConfigError(
+                "needs a hierarchy, but knowledge is none", item="views.hypernyms", remedy="set it to false"
+            )
+        if config.siblings > 0 and config.knowledge == "none":
+            raise ConfigError("needs a hierarchy, but knowledge is none", item="siblings", remedy="set it to 0")
+        self.graph = DiseaseGraph.load(resolve_path(config.graph))
+        hierarchy = control_hierarchy(self.graph, config.knowledge, config.seed)
+        self.heldout: HeldOut = self.graph.split_names(
+            config.holdout.fraction, config.holdout.seed, config.holdout.kinds
+        )
+        self.texts = ConceptTexts(self.graph, self.heldout, config.views, hierarchy)
+        self.rows = [
+            row for row in range(len(self.graph)) if self.texts.num_views(row) > (0 if config.singletons else 1)
+        ]
+        if not self.rows:
+            raise GraphError("no concept has two texts", item=config.graph, remedy="switch more views on")
+        num_siblings = int(config.siblings * config.groups_per_batch)
+        if len(self.rows) < config.groups_per_batch:
+            raise TrainingError(
+                f"{config.groups_per_batch} concepts per batch, but only {len(self.rows)} have enough texts",
+                item="groups_per_batch",
+                remedy="lower it or switch more views on",
+            )
+        self.plan = PairPlan(len(self.rows), config.groups_per_batch - num_siblings, config.seed)
+        self.siblings = Siblings(hierarchy, self.rows) if config.siblings > 0 and hierarchy is not None else None
+        torch.manual_seed(config.seed)
+        self.encoder = TextEncoder(config.text)
+        if config.grad_checkpointing:
+            self.encoder.set_grad_checkpointing()
+        self.module: nn.Module = TextMetric(self.encoder, config.scale)
+        self.objective: Any = build(config.objective, hierarchy)
+        self.header: dict[str, Any] = {"graph_digest": self.graph.digest, "texts": self.texts.counts()}
+        harmless = HARMLESS | {"holdout.num_queries", "holdout.num_concepts"}
+        self.identity: dict[str, Any] = identity(config, harmless, {"graph": self.graph.digest})
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Return the encoder's parameters as one part."""
+        return {"text_tower": list(self.encoder.parameters())}
+
+    def concepts(self, step: int) -> list[int]:
+        """Return the graph rows of one step over all ranks, distinct."""
+        drawn = [self.rows[number] for number in self.plan.batch(step)]
+        if self.siblings is None:
+            return drawn
+        rng = np.random.default_rng([self.config.seed, _DRAW, step])
+        return self.siblings.fill(drawn, self.config.groups_per_batch, rng)
+
+    def batches(self, start: int, rank: int, world: int) -> Iterator[Batch]:
+        """Yield batches of G / world concepts with ``instances`` texts each."""
+        num_groups, seed = self.config.groups_per_batch, self.config.seed
+        if num_groups % world != 0:
+            raise TrainingError(
+                f"{num_groups} does not divide over {world} processes",
+                item="groups_per_batch",
+                remedy=f"choose a multiple of {world}",
+            )
+        size = num_groups // world
+        step = start
+        while True:
+            rows = self.concepts(step)[rank * size : (rank + 1) * size]
+            items = []
+            for slot, row in enumerate(rows, rank * size):
+                rng = np.random.default_rng([seed, _DRAW, step, slot])
+                texts = self.texts.draw(row, self.config.instances, rng)
+                items.append(Item(self.graph.ids[row], row, texts, (row,)))
+            yield collate(items, self.encoder.tokenize, labels=False)
+            step += 1
+
+    def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return token ids and mask."""
+        return batch.token_ids_ML, batch.token_mask_ML
+
+    def begin_step(self, step: int) -> None:
+        """Switch dropout on."""
+        self.module.train()
+
+    def validate(self) -> dict[str, float]:
+        """Return held-out-name retrieval; empty if no name is held out."""
+        holdout = self.config.holdout
+        if not self.heldout.heldout:
+            return {}
+        return evaluate_names(
+            self.encoder,
+            self.graph,
+            self.heldout,
+            num_queries=holdout.num_queries,
+            num_concepts=holdout.num_concepts,
+            seed=holdout.seed,
+        )
+
+    def report(self) -> dict[str, float]:
+        """Return the share of texts that were cut since the last call."""
+        share = self.encoder.tokenizer.truncated_share
+        self.encoder.tokenizer.reset_counts()
+        return {"truncated_share": share}
+
+    def save_model(self, folder: Path) -> None:
+        """Write the encoder as a Hugging Face folder."""
+        self.encoder.save(folder / FOLDER)
+
+    def load_model(self, folder: Path) -> None:
+        """Read the encoder's weights."""
+        path = folder / FOLDER / "model.safetensors"
+        load_named(self.encoder.transformer, read_state_dict(path), path)
+
+
+def control_hierarchy(graph: DiseaseGraph, knowledge: str, seed: int) -> DiseaseGraph | None:
+    """Return the hierarchy a run may use: none, the rewired control, or the graph itself."""
+    if knowledge == "none":
+        return None
+    return graph.permuted(seed) if knowledge == "permuted" else graph
