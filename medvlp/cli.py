@@ -134,7 +134,9 @@ def evaluate(
 @app.command()
 def quickstart(
     data: Annotated[Path | None, typer.Option(help="A folder of images in a documented layout.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for all it makes.")] = Path("runs/quickstart"),
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The folder for all it makes; by default below runs/.")
+    ] = None,
     config: Annotated[str, typer.Option(help="A configuration of kind `quickstart`.")] = "quickstart",
     already_deidentified: DEIDENTIFIED = False,
     overrides: SET = None,
@@ -147,6 +149,8 @@ def quickstart(
 
     recipe = import_from_checkout("benchmarks.quickstart.run")
     loaded = load(config, overrides or (), kind="quickstart")
+    if out is None:
+        out = Path("runs/quickstart" if data is None else f"runs/quickstart-{data.resolve().name}")
     report = recipe.run(loaded, out, data=data, already_deidentified=already_deidentified)
     typer.echo(f"report: {report}")
 

@@ -13,15 +13,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quickstart.config import QuickstartConfig
 from medvlp import __version__
 from medvlp.config import Config, load
+from medvlp.data.pairs import PairsStore
+from medvlp.errors import DataError
 from medvlp.io import read_json, sha256_json, write_json
 
 console = Console(stderr=True)
+ROWS_PER_STEP = 48
+MAX_GROUPS = 16
+HEADLINE = ("balanced_accuracy", "auroc")
 
 
 class Steps:
@@ -31,10 +37,12 @@ class Steps:
         self.out = out
         self.file = out / "steps.json"
         self.done: dict[str, Any] = read_json(self.file) if self.file.is_file() else {}
-        self.stale = False
+        self.identity = __version__  # chained: what a step was made from includes all steps before it
         self.seconds: list[tuple[str, float, bool]] = []
 
-    def run(self, name: str, command: list[str], config: Config | None, work: Callable[[Path], Any]) -> Path:
+    def run(
+        self, name: str, command: list[str], config: Config | None, work: Callable[[Path], Any], resumes: bool = False
+    ) -> Path:
         """Run one step unless its output stands and nothing it depends on has changed.
 
         Args:
@@ -42,23 +50,26 @@ class Steps:
             command: The shell words that do the same alone; shown, never executed.
             config: The resolved config, part of the step's identity.
             work: Called with the target folder.
+            resumes: Whether the work goes on from what an interruption left.
         """
         target = self.out / name
         settings = config.model_dump(mode="json") if config is not None else None
-        identity = sha256_json([__version__, command, settings])
+        self.identity = identity = sha256_json([self.identity, command, settings])
         console.print(f"\n[bold]{name}[/bold]  {shlex.join(command)}", highlight=False, soft_wrap=True)
         start = time.perf_counter()
-        self.stale = self.stale or self.done.get(name) != identity or not target.exists()
-        if not self.stale:
+        stale = self.done.get(name) != identity or not target.exists()
+        if not stale:
             console.print("  already done")
         else:
-            # A run folder resumes by itself when only its own step was interrupted; a changed config starts afresh.
-            if target.exists() and self.done.get(f"{name}:started") != identity:
+            # Only an interrupted training of the same config goes on; everything else starts afresh.
+            interrupted = name not in self.done and self.done.get(f"{name}:started") == identity
+            if target.exists() and not (resumes and interrupted):
                 shutil.rmtree(target)
+            self.done.pop(name, None)
             self._remember(**{f"{name}:started": identity})
             work(target)
             self._remember(**{name: identity})
-        self.seconds.append((name, time.perf_counter() - start, self.stale))
+        self.seconds.append((name, time.perf_counter() - start, stale))
         return target
 
     def _remember(self, **entries: str) -> None:
@@ -109,12 +120,14 @@ def run(config: QuickstartConfig, out: Path, data: Path | None = None, already_d
         resolved = load(source, overrides, kind=name if verb == "train" else verb)
         words = [word for override in overrides for word in ("--set", override)]
         command = ["medvlp", verb, source, *words, "--out", f"{out}/{name}"]
-        return steps.run(name, command, resolved, lambda target: work(resolved, target))
+        return steps.run(name, command, resolved, lambda target: work(resolved, target), resumes=verb == "train")
 
     stage_1 = stage("knowledge", "train", config.knowledge, [f"graph={graph}"], knowledge.train)
-    align_overrides = [f"data={pairs}", f"graph={graph}", f"model.text.model={stage_1}"]
+    inputs = [f"data={pairs}", f"graph={graph}"]
+    fitted = [] if data is None else fit_to_store(pairs)
+    align_overrides = [*inputs, f"model.text.model={stage_1}", *fitted]
     stage_2 = stage("align", "train", config.align, align_overrides, align.train)
-    evaluate_overrides = [f"checkpoint={stage_2}", f"data={pairs}", f"graph={graph}"]
+    evaluate_overrides = [f"checkpoint={stage_2}", *inputs, *([] if data is None else ["prompts.templates=general"])]
     scored = stage("evaluate", "evaluate", config.evaluate, evaluate_overrides, evaluate)
     steps.run(
         "open_clip",
@@ -126,10 +139,41 @@ def run(config: QuickstartConfig, out: Path, data: Path | None = None, already_d
     return scored / "report.html"
 
 
+def fit_to_store(pairs: Path) -> list[str]:
+    """Return overrides of the alignment for a store of any kind: its number of groups, and wordings for any image."""
+    num_groups = len(np.unique(PairsStore.load(pairs).split("train").column("group")))
+    groups = min(MAX_GROUPS, num_groups)
+    if groups < 2:
+        raise DataError(
+            f"its training part has {num_groups} semantic group", item=pairs, remedy="use data of at least two classes"
+        )
+    return [
+        f"batches.groups_per_batch={groups}",
+        f"batches.instances={max(2, ROWS_PER_STEP // groups)}",
+        "text_augment.templates=general",
+        "validation.prompts.templates=general",
+    ]
+
+
 def _summary(steps: Steps, scored: Path, out: Path) -> None:
     table = Table("step", "seconds", "ran", title="Quickstart")
     for name, seconds, ran in steps.seconds:
         table.add_row(name, f"{seconds:.1f}", "yes" if ran else "already done")
     console.print(table)
+    results = read_json(scored / "results.json")
+    for metric in results["metrics"]:
+        if metric["name"] in HEADLINE:
+            console.print(f"{metric['title']}: {_score(metric)}", highlight=False)
+            for floor in results["floors"]:
+                beside = next(found for found in floor["metrics"] if found["name"] == metric["name"])
+                console.print(f"  floor, {floor['name']}: {_score(beside)}", highlight=False)
     console.print(f"open_clip model: {out / 'open_clip'}", highlight=False)
     console.print(f"report:          {scored / 'report.html'}", highlight=False)
+
+
+def _score(metric: dict[str, Any]) -> str:
+    if metric["value"] is None:
+        return "undefined"
+    if metric["low"] is None:
+        return f"{metric['value']:.3f} (n {metric['n']})"
+    return f"{metric['value']:.3f} [{metric['low']:.3f}, {metric['high']:.3f}] (n {metric['n']})"

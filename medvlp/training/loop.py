@@ -101,12 +101,12 @@ def make_fabric(config: RunConfig) -> Any:
     # Frozen towers get no gradient, which plain data-parallel training would wait for.
     strategy = DDPStrategy(find_unused_parameters=True) if world > 1 else "auto"
     accelerator = "cuda" if config.accelerator == "auto" and torch.cuda.is_available() else _cpu(config.accelerator)
-    fabric = Fabric(  # type: ignore[arg-type]
+    fabric = Fabric(
         accelerator=accelerator,
         devices=local,
         num_nodes=max(1, world // local),
         strategy=strategy,
-        precision=resolve_precision(config.precision, accelerator),
+        precision=resolve_precision(config.precision, accelerator),  # type: ignore[arg-type]
     )
     fabric.launch()
     return fabric

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from medvlp.config import Config, resolve_path
 from medvlp.errors import ConfigError, DataError
-from medvlp.io import atomic_folder, write_json, write_manifest, write_text
+from medvlp.io import MANIFEST, atomic_folder, read_json, write_json, write_manifest, write_text
+from medvlp.loading import checkpoint_folder
 from medvlp.zeroshot import floors, report, results
 from medvlp.zeroshot.classifier import (
     Floats,
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "dev", "test"]
 FloorName = Literal["prior", "colour-histogram", "untrained"]
 _FEW_CASES = 10
+_SEEN = (
+    "Class names seen in training: yes. The model was trained on the training part of this set, so this score is "
+    "about new cases, not about new classes."
+)
 _REMOTE = ("open_clip:", "hf-hub:")
 
 
@@ -153,6 +158,8 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
         "command": results.command(),
     }
     value["limits"] = _limits(value, task, prompts, None if places is None else places.unplaced)
+    if _trained_on(config.checkpoint) == store.digest:
+        value["limits"].insert(0, _SEEN)
     results.validate(value)
     page = report.render(value, _examples(config, store, task, system.probability_NK))
     with atomic_folder(out, replace=overwrite) as partial:
@@ -298,6 +305,15 @@ def _limits(value: dict[str, Any], task: Task, prompts: PromptSet, unplaced: tup
     if value["thresholds"] is None:
         out.append("No threshold could be fitted, so only threshold-free scores speak about sensitivity.")
     return out
+
+
+def _trained_on(checkpoint: str) -> str | None:
+    """Return the digest of the pairs store that a run or checkpoint folder was trained on, if it says so."""
+    if not resolve_path(checkpoint).is_dir():
+        return None
+    path = checkpoint_folder(checkpoint) / MANIFEST
+    found = read_json(path).get("data_digest") if path.is_file() else None
+    return found if isinstance(found, str) else None
 
 
 def _listed(labels: Sequence[str]) -> str:
