@@ -29,6 +29,12 @@ class Views(Config):
     synonyms: bool = Field(True, description="Names other than the preferred one.")
     definitions: bool = Field(True, description="Definitions that do not spell out a held-out name.")
     hypernyms: bool = Field(True, description="Paths from general to special, and 'X, a kind of Y'.")
+    knowledge_share: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="Share of definitions and hypernyms among a concept's other texts; none: as likely as each name.",
+    )
     general_depth: int = Field(1, ge=-1, description="Concepts this near to a root are too general for a path.")
     stop: list[str] = Field([], description="Further concept ids that end a path on its way up.")
 
@@ -49,6 +55,7 @@ class ConceptTexts:
 
     def __init__(self, graph: DiseaseGraph, heldout: HeldOut, views: Views, hierarchy: DiseaseGraph | None) -> None:
         self.hierarchy = hierarchy if views.hypernyms else None
+        self.knowledge_share = views.knowledge_share
         self.names: list[list[str]] = [[] for _ in graph.ids]
         for concept, text in heldout.train:
             self.names[graph.index(concept)].append(text)
@@ -86,17 +93,21 @@ class ConceptTexts:
     def draw(self, row: int, count: int, rng: np.random.Generator) -> list[str]:
         """Return the preferred name and ``count - 1`` other texts; fewer than that repeat in turn.
 
-        Each further name, one definition and one hypernym text are equally likely.
+        Each further name, one definition and one hypernym text are equally likely, unless ``knowledge_share`` says how
+        often a definition or hypernym comes where there are further names too.
         """
-        others: list[str] = list(self.names[row][1:])
+        names, knowledge = list(self.names[row][1:]), []
         if self.definitions[row]:
-            others.append(self.definitions[row][rng.integers(len(self.definitions[row]))])
+            knowledge.append(self.definitions[row][rng.integers(len(self.definitions[row]))])
         if self._parents[row]:
-            others.append(self.hypernym(row, rng))
-        if not others:
-            others = [self.names[row][0]]
-        order = rng.permutation(len(others))
-        return [self.names[row][0], *(others[order[place % len(others)]] for place in range(count - 1))]
+            knowledge.append(self.hypernym(row, rng))
+        share = self.knowledge_share
+        if share is not None and names and knowledge:
+            count_knowledge = int(rng.binomial(count - 1, share))
+            others = [*_cycle(knowledge, count_knowledge, rng), *_cycle(names, count - 1 - count_knowledge, rng)]
+        else:
+            others = _cycle([*names, *knowledge] or [self.names[row][0]], count - 1, rng)
+        return [self.names[row][0], *others]
 
     def hypernym(self, row: int, rng: np.random.Generator) -> str:
         """Return the names along one path from general to special, or ``X, a kind of Y``, at even odds."""
@@ -119,6 +130,12 @@ class ConceptTexts:
             "definitions left out": self.num_leaking,
             "concepts with hypernyms": sum(bool(parents) for parents in self._parents),
         }
+
+
+def _cycle(texts: list[str], count: int, rng: np.random.Generator) -> list[str]:
+    """Return ``count`` texts in random order; all come once before one comes twice."""
+    order = rng.permutation(len(texts))
+    return [texts[order[place % len(texts)]] for place in range(count)]
 
 
 class Siblings:
