@@ -23,6 +23,12 @@ def _scores(records: list[Record]) -> dict[str, np.ndarray]:
     return {"R@1": (rank_RQ <= 1).mean(0), "MRR": (1 / rank_RQ).mean(0)}
 
 
+def _recall_ambiguous(records: list[Record]) -> float | None:
+    if not records[0]["ambiguous_Q"]:
+        return None
+    return float(np.mean([np.mean(np.array(record["ambiguous_Q"]) <= 1) for record in records]))
+
+
 def build(config: NamesConfig, records: dict[str, list[Record]]) -> dict[str, Any]:
     """Return rows and differences as JSON values."""
     titles = {**FLOORS, **{name: arm.title for name, arm in config.arms.items()}}
@@ -42,7 +48,7 @@ def build(config: NamesConfig, records: dict[str, list[Record]]) -> dict[str, An
             "title": titles[name],
             **{metric: with_interval(value_Q) for metric, value_Q in scores[name].items()},
             "R@1 by seed": [float((np.array(record["rank_Q"]) <= 1).mean()) for record in done],
-            "R@1 of ambiguous names": float(np.mean([np.mean(np.array(r["ambiguous_Q"]) <= 1) for r in done])),
+            "R@1 of ambiguous names": _recall_ambiguous(done),
             "seconds": float(np.mean([record["seconds"] for record in done])),
         }
         for name, done in records.items()
@@ -81,10 +87,11 @@ def markdown(table: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for row in table["rows"]:
+        ambiguous = row["R@1 of ambiguous names"]
         by_seed = " ".join(f"{value:.3f}" for value in row["R@1 by seed"])
         lines.append(
             f"| {row['title']} | {_range(row['R@1'])} | {_range(row['MRR'])} | {by_seed} "
-            f"| {row['R@1 of ambiguous names']:.3f} | {row['seconds']:.0f} |"
+            f"| {'–' if ambiguous is None else format(ambiguous, '.3f')} | {row['seconds']:.0f} |"
         )
     lines += ["", "| difference | R@1 | MRR |", "|---|---|---|"]
     lines += [

@@ -17,7 +17,6 @@ from pydantic import Field
 from medvlp.config import Config, resolve_path
 from medvlp.errors import ConfigError, DataError
 from medvlp.io import MANIFEST, atomic_folder, read_json, write_json, write_manifest, write_text
-from medvlp.loading import checkpoint_folder
 from medvlp.zeroshot import floors, report, results
 from medvlp.zeroshot.classifier import (
     Floats,
@@ -309,6 +308,8 @@ def _limits(value: dict[str, Any], task: Task, prompts: PromptSet, unplaced: tup
 
 def _trained_on(checkpoint: str) -> str | None:
     """Return the digest of the pairs store that a run or checkpoint folder was trained on, if it says so."""
+    from medvlp.loading import checkpoint_folder
+
     if not resolve_path(checkpoint).is_dir():
         return None
     path = checkpoint_folder(checkpoint) / MANIFEST
