@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data_prep.pairs.config import CaptionConfig, ClassEntry
-from data_prep.text.link import link
+from data_prep.text import link
 from medvlp.data.pairs import Text
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from data_prep.pairs.config import PairsConfig
 from data_prep.pairs.groups import join, near_duplicate_images, near_duplicate_texts, same_key
 from data_prep.pairs.items import Item, Listing
 from data_prep.pairs.split import check_given_splits, draw_splits
-from data_prep.text.link import link
+from data_prep.text import link
 from medvlp.data.pairs import Row, Text
 from medvlp.errors import DataError
 from medvlp.ledger import Ledger

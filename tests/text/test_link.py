@@ -2,7 +2,7 @@
 
 import pytest
 
-from data_prep.text.link import link
+from data_prep.text import link
 from medvlp.knowledge.graph import DiseaseGraph
 
 
