@@ -116,6 +116,7 @@ def train(
 def evaluate(
     config: Annotated[str, typer.Argument(help="A configuration of kind `evaluate`: a path or a shipped name.")],
     out: OUT,
+    overwrite: OVERWRITE = False,
     overrides: SET = None,
 ) -> None:
     """Score a model zero-shot and write results.json and report.html.
@@ -127,7 +128,7 @@ def evaluate(
     loaded: Any = load(config, overrides or (), kind="evaluate")
     from medvlp.zeroshot.evaluate import evaluate as run
 
-    done = run(loaded, out)
+    done = run(loaded, out, overwrite=overwrite)
     typer.echo(f"results: {done}")
 
 
@@ -185,7 +186,7 @@ def run(arguments: list[str] | None = None) -> int:
         if error.strerror is None or os.environ.get("MEDVLP_TRACEBACK") == "1":
             raise
         item = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{item}{error.strerror}")
+        return _fail(f"{item}{error.strerror}; check the path, its permissions and the free space")
     return 0
 
 
@@ -203,7 +204,11 @@ def _fail(message: str) -> int:
 
 def main() -> None:
     """Entry point of the ``medvlp`` command."""
-    sys.exit(run())
+    code = run()
+    distributed = sys.modules.get("torch.distributed")
+    if code == 0 and distributed is not None and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()  # left to the interpreter's shutdown, its threads can abort the process
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ def describe(error: ValidationError, cls: type[BaseModel], tree: Tree) -> list[s
             valid = [word.strip(" '") for word in item["ctx"]["expected_tags"].split(",")]
             start = f"{here.value[discriminator].where}: {'.'.join([*path, discriminator])}"
             lines.append(f'{start}: unknown name "{tag}" ({_nearest(tag, valid)})')
+        elif kind in _EXPECTED and rest and _errs_inside(error, tree, path):
+            continue
         elif kind in _EXPECTED or kind in {"literal_error", "enum"}:
             members = wanted.setdefault(start, [])
             members.append(_EXPECTED.get(kind) or f"one of {item['ctx']['expected'].replace(' or ', ', ')}")
@@ -62,6 +64,15 @@ def describe(error: ValidationError, cls: type[BaseModel], tree: Tree) -> list[s
             got = f", got {_show(here.value)}" if path and not rest and kind != "value_error" else ""
             lines.append(f"{start}: {message}{got}")
     return lines
+
+
+def _errs_inside(error: ValidationError, tree: Tree, path: list[str]) -> bool:
+    """Say whether a mistake lies deeper than ``path``, so that the value is of the right type for a union's member."""
+    for item in error.errors(include_url=False):
+        inner = walk(tree, item["loc"])[1]
+        if inner[: len(path)] == path and (len(inner) > len(path) or item["type"].startswith("union_tag")):
+            return True
+    return False
 
 
 def _show(value: Any) -> str:
@@ -100,6 +111,7 @@ def _models(cls: type[BaseModel], tree: Tree, path: list[str]) -> list[type[Base
     here = tree
     for part in [*path, None]:
         models = [item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel)]
+        models = [] if isinstance(here.value, list) else models  # a list is no model, even where one could stand
         chosen = here.value.get("name") if isinstance(here.value, dict) else None
         if chosen is not None:
             models = [m for m in models if chosen.value in _name_tags(m)] or models

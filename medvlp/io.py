@@ -7,6 +7,7 @@ therefore never a finished store.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import importlib
 import importlib.util
@@ -24,6 +25,7 @@ from medvlp.errors import DataError, MedvlpError, MissingExtraError
 
 MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def sha256_file(path: Path) -> str:
@@ -48,6 +50,8 @@ def _fsync(path: Path) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically: temporary name, flush, rename."""
+    if path.is_dir():
+        raise DataError("is a folder", item=path, remedy="name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
@@ -89,12 +93,16 @@ def verify_manifest(folder: Path, error: type[MedvlpError] = DataError) -> dict[
     """Check every file of a store against its manifest and return the manifest.
 
     Raises:
-        MedvlpError: (as ``error``) naming the first missing, resized or altered file.
+        MedvlpError: (as ``error``) naming the first missing, resized or altered file, or the manifest itself.
     """
+    if not folder.is_dir():
+        raise error("no such folder", item=folder, remedy="check the path")
     if not (folder / MANIFEST).is_file():
         raise error("no manifest.json, so this is not a finished store", item=folder, remedy="build it again")
     manifest: dict[str, Any] = read_json(folder / MANIFEST)
-    for name, entry in manifest.get("files", {}).items():
+    if not _lists_files(manifest):
+        raise error("does not list the store's files", item=folder / MANIFEST, remedy="restore or rebuild the store")
+    for name, entry in manifest["files"].items():
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()):
             raise error("the manifest names a file outside the store", item=path)
@@ -105,19 +113,33 @@ def verify_manifest(folder: Path, error: type[MedvlpError] = DataError) -> dict[
     return manifest
 
 
+def _lists_files(manifest: Any) -> bool:
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    return isinstance(files, dict) and all(
+        isinstance(entry, dict) and {"bytes", "sha256"} <= entry.keys() for entry in files.values()
+    )
+
+
+def _may_go(target: Path, own: bool) -> bool:
+    return target.is_dir() and (own or (target / MANIFEST).is_file() or not any(target.iterdir()))
+
+
 @contextmanager
-def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(target: Path, *, replace: bool = False, own: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside ``target`` that takes its name only if the block succeeds.
 
     Args:
         target: The folder to create.
-        replace: Allow an existing ``target`` to be exchanged (moved aside, then removed).
+        replace: Allow an existing store or empty folder to be exchanged (moved aside, then removed).
+        own: The name was chosen by the library, not the user, so an unfinished store may be exchanged too.
 
     Raises:
-        DataError: If ``target`` exists and ``replace`` is False.
+        DataError: If ``target`` exists and ``replace`` is False, or if it is no store and holds something.
     """
     if target.exists() and not replace:
         raise DataError("already exists", item=target, remedy="remove it, choose another name, or pass --overwrite")
+    if target.exists() and not _may_go(target, own):
+        raise DataError("is not a store, so it is not replaced", item=target, remedy="remove it or choose another name")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:8]}-{target.name}")
     partial.mkdir()
@@ -136,6 +158,30 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
         _fsync(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Say whether a full disk or quota is behind an error, whichever library reported it."""
+    while error is not None:
+        if getattr(error, "errno", None) in _FULL or "No space left on device" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+@contextmanager
+def full_disk_told(target: Path, error: type[MedvlpError] = DataError) -> Iterator[None]:
+    """Turn a full disk under the block into one line that names ``target``; other errors pass.
+
+    Raises:
+        MedvlpError: (as ``error``) if the disk is full.
+    """
+    try:
+        yield
+    except OSError as failure:
+        if not is_disk_full(failure):
+            raise
+        raise error("no space left on the disk", item=target, remedy="free some space and run again") from failure
 
 
 def remove_partials(folder: Path) -> int:

@@ -40,6 +40,8 @@ def load(path: str | Path) -> DualEncoder:
         name = text.removeprefix("open_clip:")
         if resolve_path(name).is_dir():
             return _load_exported(resolve_path(name))
+        if not name or name[0] in "/.~":
+            raise CheckpointError("no such folder", item=path, remedy="name an open_clip export or architecture")
         model, _, weights = name.partition("/")
         return _load_open_clip(model, weights if weights else "none")
     folder = checkpoint_folder(path)

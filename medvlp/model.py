@@ -135,12 +135,12 @@ class DualEncoder(nn.Module):
             batch_size: Images per step for the latter two.
 
         Raises:
-            DataError: If the list is empty or the tensor has another shape.
+            DataError: If it is no list, an empty one or holds something else, or the tensor has another shape.
         """
         if isinstance(images, Tensor) and images.dtype != torch.uint8:
             return self.project_image(self.image_features(images.to(self._device())))
-        if len(images) == 0:
-            raise DataError("expected at least one image", item="images")
+        if not isinstance(images, Tensor | Sequence) or len(images) == 0:
+            raise DataError("expected at least one image", item="images", remedy="pass a list of PIL images")
         if isinstance(images, Tensor):
             if images.ndim != 4 or images.shape[1] != 3:
                 raise DataError(f"expected (B, 3, H, W), got {tuple(images.shape)}", item="image batch")

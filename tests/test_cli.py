@@ -157,7 +157,7 @@ def test_quickstart(write, calls, capfd, tmp_path):
     assert 'kind "quickstart" is needed here' in capfd.readouterr().err
     path = write("kind: quickstart\n")
     assert run(["quickstart", "--config", path, "--data", "d", "--already-deidentified"]) == 0
-    assert noted[0][0][1:] == (Path("runs/quickstart"),)
+    assert noted[0][0][1:] == (Path("runs/quickstart-d"),)
     assert noted[0][1] == {"data": Path("d"), "already_deidentified": True}
     assert "report: " in capfd.readouterr().out
 
@@ -179,7 +179,7 @@ def test_train(write, calls, capfd, tmp_path):
     [
         (TrainingError("loss is NaN", item="step 3", remedy="stop"), 2, "error: step 3: loss is NaN; stop"),
         (KeyboardInterrupt(), 130, "error: interrupted"),
-        (OSError(28, "No space left on device", "runs/x"), 2, "error: runs/x: No space left on device"),
+        (OSError(28, "No space left on device", "runs/x"), 2, "error: runs/x: No space left on device; check the path"),
     ],
 )
 def test_errors_become_exit_codes(write, calls, capfd, raised, code, message):

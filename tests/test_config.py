@@ -111,6 +111,18 @@ def test_unknown_and_missing_alternative(write):
     assert f"{path}:1: tower: required key is missing" in message(path)
 
 
+def test_a_value_that_may_be_one_or_a_list_is_judged_as_what_it_is():
+    with pytest.raises(ConfigError) as caught:
+        load("keep", ["objective.nam=x"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 1
+    assert 'objective.nam: unknown key (nearest valid key "name"' in lines[0]
+    with pytest.raises(ConfigError, match=r"objective\.0\.pos: unknown key \(valid: chunk, .*positives"):
+        load("keep", ["objective=[{name: clip, pos: 1}]"])
+    with pytest.raises(ConfigError, match="objective: expected .*a list, got number 3"):
+        load("keep", ["objective=3"])
+
+
 def test_own_validator_and_float_for_int(write):
     assert "(top level): steps must not be negative" in message(write(GOOD + "steps: -1\n"))
     assert "steps: expected a whole number, got number 1.5" in message(write(GOOD + "steps: 1.5\n"))

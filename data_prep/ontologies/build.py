@@ -39,7 +39,8 @@ def build(config: GraphConfig, out: Path, overwrite: bool = False) -> Path:
         raise GraphError("already exists", item=out, remedy="remove it, choose another folder, or pass --overwrite")
     names = [source.id for source in config.sources]
     if len(set(names)) != len(names):
-        raise GraphError("two sources have the same id", item=next(n for n in names if names.count(n) > 1))
+        twice = next(name for name in names if names.count(name) > 1)
+        raise GraphError("two sources have the same id", item=twice, remedy="give each its own")
     paths = [resolve_path(source.path) for source in config.sources]
     ontologies, accounts = [], []
     with Progress(console=Console(stderr=True), transient=True) as progress:

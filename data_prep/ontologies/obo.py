@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,15 @@ def read(path: Path, ledger: Ledger) -> Ontology:
     """
     text = read_text(path)
     parser = require("obonet.read", "ontologies")
+    logging.getLogger("obonet.read").setLevel(logging.ERROR)  # what it would warn of is an error here
     try:
         _, stanzas, _, header = parser.get_sections(io.StringIO(text))
     except ValueError as error:
-        raise GraphError(f"not an OBO file ({str(error).splitlines()[-1][:80]!r})", item=path) from None
+        raise GraphError(
+            f"not an OBO file ({str(error).splitlines()[-1][:80]!r})",
+            item=path,
+            remedy="check the path and the format name",
+        ) from None
     if not stanzas:
         raise GraphError("not an OBO file (no [Term] in it)", item=path, remedy="check the path and the format name")
     ontology = Ontology({}, version=str(header.get("data-version") or header.get("date") or ""))

@@ -32,8 +32,12 @@ def _load(path: Path) -> Any:
 
 def _add(ontology: Ontology, term: Term, path: Path) -> None:
     if term.id in ontology.terms or term.id in ontology.obsolete:
-        raise GraphError(f"the id {term.id} occurs twice", item=path, remedy="keep one of the two terms")
+        raise _twice(term.id, path)
     ontology.terms[term.id] = term
+
+
+def _twice(concept: str, path: Path) -> GraphError:
+    return GraphError(f"the id {concept} occurs twice", item=path, remedy="keep one of the two terms")
 
 
 def read_obograph(path: Path, ledger: Ledger) -> Ontology:
@@ -72,6 +76,8 @@ def _node(node: dict[str, Any], ontology: Ontology, path: Path, ledger: Ledger) 
         return  # properties and individuals are no terms
     properties = [(_local(p["pred"]), str(p["val"])) for p in meta.get("basicPropertyValues", [])]
     if meta.get("deprecated"):
+        if concept in ontology.terms or concept in ontology.obsolete:
+            raise _twice(concept, path)
         ontology.obsolete.add(concept)
         successors = [_shorten(value) for name, value in properties if name == "IAO_0100001"]
         if len(successors) == 1:

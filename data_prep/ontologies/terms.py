@@ -75,7 +75,11 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise GraphError("ontology file not found", item=path, remedy="check the path in the config") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise GraphError(f"cannot be read ({type(error).__name__}: {error})", item=path) from None
+        raise GraphError(
+            f"cannot be read ({type(error).__name__})",
+            item=path,
+            remedy="name a readable file, complete if it is a .gz",
+        ) from None
     if len(data) > MAX_BYTES:
         raise GraphError(
             f"larger than {MAX_BYTES >> 30} GiB unpacked", item=path, remedy="cut it to the terms you need"

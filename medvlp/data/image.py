@@ -84,6 +84,9 @@ def read_image(
     if isinstance(source, str):
         source = Path(source)
     item = name if name is not None else (str(source) if isinstance(source, Path) else "image")
+    if not isinstance(source, Path | bytes | Image.Image):
+        kind = type(source).__name__
+        raise DataError(f"expected a path, bytes or a PIL image, got {kind}", item=item, remedy="convert it first")
     if isinstance(source, Image.Image):
         image = _to_rgb(_checked(source, max_pixels, frame, item), window, bits, item)
     else:

@@ -5,6 +5,7 @@ Shape letters: B images · C channels · H, W pixels · I tower width.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -66,8 +67,10 @@ class TimmImage(nn.Module):
 
         self.config = config
         if not timm.is_model(config.model.split(".")[0]):
-            close = timm.list_models(f"*{config.model.split('.')[0][:8]}*")[:3]
-            raise ConfigError("timm has no such model", item=config.model, remedy=f"nearest: {', '.join(close)}")
+            known = config.model.split(".")[0]
+            close = timm.list_models(f"*{known[:8]}*")[:3] or difflib.get_close_matches(known, timm.list_models(), 3)
+            remedy = f"nearest: {', '.join(close)}" if close else "see timm.list_models()"
+            raise ConfigError("timm has no such model", item=config.model, remedy=remedy)
         options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path > 0 else {}
         try:
             trunk: Any = timm.create_model(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from medvlp.errors import CheckpointError
+from medvlp.io import is_disk_full
 
 _MAX_NAMED = 3
 
@@ -28,6 +29,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # torch's own message advises to load it all the same
+        raise CheckpointError(
+            "not a readable weight file (damaged, or holds more than tensors)",
+            item=path,
+            remedy="restore it, or save it as .safetensors",
+        ) from None
     except Exception as error:  # a damaged or hostile file can fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"not a readable weight file ({reason})", item=path, remedy="restore it") from None
@@ -49,7 +56,7 @@ def write_state_dict(path: Path, state: Mapping[str, Tensor]) -> None:
         save_file(tensors, path, metadata={"format": "pt"})
     except (OSError, SafetensorError) as error:
         path.unlink(missing_ok=True)
-        full = getattr(error, "errno", None) == errno.ENOSPC or "StorageFull" in str(error)
+        full = is_disk_full(error)
         raise CheckpointError(
             "no space left on the disk" if full else f"could not be written ({str(error).splitlines()[0]})",
             item=path,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from medvlp.errors import ExportError
 from medvlp.export.card import write_card
 from medvlp.export.open_clip import write_open_clip
 from medvlp.export.verify import verify
-from medvlp.io import atomic_folder, sha256_json, write_manifest, write_text
+from medvlp.io import atomic_folder, is_disk_full, sha256_json, write_manifest, write_text
 from medvlp.loading import checkpoint_folder, load
 from medvlp.model import DualEncoder, save_model
 
@@ -71,7 +70,7 @@ def export(
             write_text(partial / "README.md", write_card(model, to, source, None if results is None else Path(results)))
             write_manifest(partial, header)
     except OSError as error:
-        full = error.errno == errno.ENOSPC
+        full = is_disk_full(error)
         raise ExportError(
             "no space left on the disk" if full else f"could not be written ({error.strerror})",
             item=target,

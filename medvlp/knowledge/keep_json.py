@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from medvlp.errors import GraphError
-from medvlp.io import write_json
+from medvlp.io import full_disk_told, write_json
 from medvlp.knowledge import store
 from medvlp.knowledge.graph import DiseaseGraph
 from medvlp.knowledge.names import Name, deduplicate, fold
@@ -159,4 +159,5 @@ def _numbered(definitions: list[tuple[str, str]]) -> dict[str, str]:
 
 def write_keep(graph: DiseaseGraph, path: str | Path) -> None:
     """Write the graph as a KEEP graph file, whole or not at all."""
-    write_json(Path(path), to_keep(graph))
+    with full_disk_told(Path(path), GraphError):
+        write_json(Path(path), to_keep(graph))

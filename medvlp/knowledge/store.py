@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from medvlp.errors import GraphError
-from medvlp.io import atomic_folder, verify_manifest, write_manifest
+from medvlp.io import atomic_folder, full_disk_told, verify_manifest, write_manifest
 from medvlp.knowledge.names import KINDS
 
 IS_A = "is_a"
@@ -83,7 +83,7 @@ def counts(tables: Tables) -> dict[str, Any]:
 
 def write(folder: Path, tables: Tables, header: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
     """Write a store whole or not at all and return its manifest."""
-    with atomic_folder(folder, replace=overwrite) as partial:
+    with full_disk_told(folder, GraphError), atomic_folder(folder, replace=overwrite) as partial:
         for name, data in tables.items():
             pq.write_table(data, partial / f"{name}.parquet", compression="zstd")
         return write_manifest(

@@ -6,7 +6,6 @@ next start removes. Old checkpoints go only after the new one has been read back
 
 from __future__ import annotations
 
-import errno
 import pickle
 import re
 import shutil
@@ -23,7 +22,16 @@ from pydantic import Field
 from medvlp import __version__
 from medvlp.config import Config
 from medvlp.errors import CheckpointError, DataError
-from medvlp.io import MANIFEST, atomic_folder, read_json, remove_partials, verify_manifest, write_json, write_manifest
+from medvlp.io import (
+    MANIFEST,
+    atomic_folder,
+    is_disk_full,
+    read_json,
+    remove_partials,
+    verify_manifest,
+    write_json,
+    write_manifest,
+)
 
 FORMAT = "medvlp-checkpoint-1"
 FOLDER = "checkpoints"
@@ -117,7 +125,7 @@ class Checkpoints:
         """
         target = self.folder / f"step-{state.step:08d}"
         try:
-            with atomic_folder(target, replace=True) as partial:
+            with atomic_folder(target, replace=True, own=True) as partial:
                 write_model(partial)
                 inside = partial / "state"
                 inside.mkdir()
@@ -178,9 +186,9 @@ def _finished(folder: Path) -> dict[int, Path]:
 
 
 def _not_written(target: Path, error: Exception) -> CheckpointError:
-    """Name a full disk as such: torch reports it as a RuntimeError of its zip writer, the system as ENOSPC."""
+    """Name a full disk as such: torch's zip writer reports a short write ("unexpected pos"), the system as ENOSPC."""
     disk = next(parent for parent in target.absolute().parents if parent.exists())
-    full = getattr(error, "errno", None) == errno.ENOSPC or shutil.disk_usage(disk).free < 1 << 20
+    full = is_disk_full(error) or "unexpected pos" in str(error) or shutil.disk_usage(disk).free < 1 << 20
     reason = "no space left on the disk" if full else (str(error) or type(error).__name__).splitlines()[0]
     return CheckpointError(
         f"the checkpoint could not be written ({reason})",

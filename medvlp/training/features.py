@@ -63,7 +63,7 @@ def cached_features(
     target = folder / f"{split.name}-{sha256_json(key)[:20]}"
     if not (target / MANIFEST).is_file():
         features_NI = embed(model, split, device, batch_size)
-        with atomic_folder(target, replace=True) as partial:
+        with atomic_folder(target, replace=True, own=True) as partial:
             np.save(partial / _FILE, features_NI, allow_pickle=False)
             write_manifest(partial, {**key, "num_rows": len(split)})
     manifest = verify_manifest(target, CheckpointError)

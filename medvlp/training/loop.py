@@ -20,7 +20,7 @@ from medvlp import torchvision_guard
 from medvlp.config import dump
 from medvlp.data.batch import Batch
 from medvlp.errors import TrainingError
-from medvlp.io import write_json, write_text
+from medvlp.io import full_disk_told, write_json, write_text
 from medvlp.objectives.base import Losses, Objective, Outputs, check_needs
 from medvlp.objectives.gather import DistributedGather, Gather, LocalGather
 from medvlp.training.checkpoint import Checkpoints, State, latest_checkpoint
@@ -308,14 +308,14 @@ def fit(recipe: Recipe, out: Path, resume: str, fabric: Any) -> Path:
     checkpoints = Checkpoints(out, recipe.config.checkpoint)
     start = find_start(checkpoints, resume)
     if fabric.global_rank == 0:
-        out.mkdir(parents=True, exist_ok=True)
         checkpoints.clean()
     fabric.barrier()
     engine = Engine(recipe, fabric)
     engine.setup(start, checkpoints)
-    if fabric.global_rank == 0:
-        write_text(out / "config.yaml", dump(recipe.config))
-    return engine.run(out, checkpoints, start)
+    with full_disk_told(out, TrainingError):
+        if fabric.global_rank == 0:
+            write_text(out / "config.yaml", dump(recipe.config))
+        return engine.run(out, checkpoints, start)
 
 
 def find_start(checkpoints: Checkpoints, resume: str) -> Path | None:

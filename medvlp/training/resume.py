@@ -9,6 +9,7 @@ from medvlp.config import Config
 from medvlp.errors import TrainingError
 
 _ADVICE = {
+    "kind": "name a checkpoint of the same recipe, or start a new run with another --out",
     "steps": "the schedule depends on it; start a new run whose towers take these weights",
     "data": "the pairs store is another one; start a new run with another --out",
     "graph": "the graph is another one; start a new run with another --out",
@@ -48,11 +49,13 @@ def refuse_changes(saved: Mapping[str, Any], current: Mapping[str, Any], checkpo
     """Compare two results of :func:`identity`.
 
     Raises:
-        TrainingError: Naming every field that differs, with both values.
+        TrainingError: Naming every field that differs, with both values; of another recipe its kind alone.
     """
     changed = [key for key in sorted({*saved, *current}) if saved.get(key) != current.get(key)]
     if not changed:
         return
+    if "kind" in changed:  # another recipe altogether: its other settings say nothing
+        changed = ["kind"]
     shown = "; ".join(f"{key} was {_short(saved.get(key))}, now {_short(current.get(key))}" for key in changed)
     advice = _ADVICE.get(changed[0].split(" ")[0], "restore it, or start a new run with another --out")
     raise TrainingError(f"cannot go on with other settings: {shown}", item=checkpoint, remedy=advice)

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from medvlp.config import Config, resolve_path
 from medvlp.errors import ConfigError, DataError
-from medvlp.io import MANIFEST, atomic_folder, read_json, write_json, write_manifest, write_text
+from medvlp.io import MANIFEST, atomic_folder, full_disk_told, read_json, write_json, write_manifest, write_text
 from medvlp.zeroshot import floors, report, results
 from medvlp.zeroshot.classifier import (
     Floats,
@@ -161,7 +161,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
         value["limits"].insert(0, _SEEN)
     results.validate(value)
     page = report.render(value, _examples(config, store, task, system.probability_NK))
-    with atomic_folder(out, replace=overwrite) as partial:
+    with full_disk_told(out), atomic_folder(out, replace=overwrite) as partial:
         write_json(partial / "results.json", value)
         _write_predictions(partial / "predictions.parquet", task, system.probability_NK)
         write_text(partial / "report.html", page)

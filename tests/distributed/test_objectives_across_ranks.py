@@ -1,5 +1,6 @@
 """Real processes (gloo): loss and gradients of every objective equal one process; uneven ranks raise on all."""
 
+import os
 import socket
 from datetime import timedelta
 from types import SimpleNamespace
@@ -196,8 +197,11 @@ def worker(rank, world, port, check):
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world, timeout=timedelta(seconds=40))
     try:
         check(rank, world)
+        dist.barrier()  # no rank takes its store away while another still talks
     finally:
         dist.destroy_process_group()
+    # gloo's threads can outlive the group for a moment; a full interpreter shutdown then aborts a finished process.
+    os._exit(0)
 
 
 def free_port():

@@ -23,6 +23,14 @@ def model(bert):
     return tiny_model(bert)
 
 
+def test_what_is_no_list_of_images_is_refused(model):
+    for images in (pictures(1)[0], [], 5):
+        with pytest.raises(DataError, match="expected at least one image; pass a list of PIL images"):
+            model.encode_image(images)
+    with pytest.raises(DataError, match="expected a path, bytes or a PIL image, got ndarray"):
+        model.encode_image([np.zeros((4, 4, 3))])
+
+
 def test_embeddings_are_unit_vectors_and_inputs_agree(model):
     images = pictures(5)
     image_BD = model.encode_image(images, batch_size=2)

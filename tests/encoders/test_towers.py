@@ -84,6 +84,13 @@ def test_unknown_timm_name():
         TimmImage(TimmImage.Config(model="test_vitt"))
 
 
+def test_unknown_timm_name_with_nothing_alike_still_has_a_remedy():
+    with pytest.raises(ConfigError, match=r"timm has no such model; (nearest: \w|see timm\.list_models)"):
+        TimmImage(TimmImage.Config(model="resnot50"))
+    with pytest.raises(ConfigError, match=r"timm has no such model; see timm\.list_models"):
+        TimmImage(TimmImage.Config(model="0000000000"))
+
+
 def test_order_match_needs_equal_last_names():
     layer = torch.nn.Linear(2, 2)
     assert renamed_in_order({"a.weight": layer.weight, "a.bias": layer.bias}, layer) is not None

@@ -11,7 +11,7 @@ from tiny_models import pictures, tiny_model
 
 from medvlp.encoders.image import HfImage, TimmImage
 from medvlp.encoders.text import TextEncoder
-from medvlp.errors import DataError, ExportError
+from medvlp.errors import CheckpointError, DataError, ExportError
 from medvlp.export import export, repoint, verify
 from medvlp.export.open_clip import open_clip_config, open_clip_state
 from medvlp.loading import load
@@ -238,3 +238,5 @@ def test_unknown_open_clip_name():
 
     with pytest.raises(ConfigError, match=r"ViT-B-17: open_clip has no such model; nearest: ViT-B"):
         load("open_clip:ViT-B-17")
+    with pytest.raises(CheckpointError, match=r"open_clip:/gone: no such folder; name an open_clip export"):
+        load("open_clip:/gone")

@@ -110,6 +110,10 @@ def test_bad_json(make, name, text, message):
 def test_a_repeated_id_is_an_error(make):
     with pytest.raises(GraphError, match="the id MONDO:0000001 occurs twice"):
         make(("indra_json", "MONDO", json.dumps([*LIST, LIST[0]])))
+    nodes = [{"id": "X:1", "lbl": "a", "type": "CLASS"}, {"id": "X:1", "meta": {"deprecated": True}}]
+    for order in (nodes, nodes[::-1]):
+        with pytest.raises(GraphError, match="the id X:1 occurs twice; keep one"):
+            make(("obograph", "X", json.dumps({"graphs": [{"nodes": order}]})))
 
 
 def test_mesh_tree_numbers_become_a_hierarchy_with_several_parents(make):

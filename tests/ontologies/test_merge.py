@@ -171,7 +171,7 @@ def test_prefixes_have_one_spelling(prefix, expected):
 
 
 def test_two_sources_with_one_id_are_refused(make):
-    with pytest.raises(GraphError, match="^A: two sources have the same id"):
+    with pytest.raises(GraphError, match="^A: two sources have the same id; give each its own"):
         make(source("A", entry("A:1", "a")), source("A", entry("A:2", "b")))
 
 

@@ -75,7 +75,7 @@ def test_other_relations_are_kept_on_request(make):
             r"source0.txt: the id DOID:3 occurs twice \(lines 27 and 43\); keep one",
         ),
         (OBO.replace("id: DOID:3\n", "", 1), r"source0.txt: a \[Term\] has no id"),
-        ("<html>not found</html>\n", r"source0.txt: not an OBO file"),
+        ("<html>not found</html>\n", r"source0.txt: not an OBO file .*; check the path"),
         ("", r"source0.txt: not an OBO file"),
         ("format-version: 1.2\n", r"source0.txt: not an OBO file \(no \[Term\] in it\)"),
     ],

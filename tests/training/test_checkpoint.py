@@ -71,6 +71,22 @@ def test_unfinished_folders_are_skipped_with_a_warning(tmp_path):
         assert latest_checkpoint(tmp_path).name == "step-00000001"
 
 
+def test_an_unfinished_folder_gives_way_to_the_checkpoint_of_its_step(tmp_path):
+    (tmp_path / "checkpoints" / "step-00000002").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "step-00000002" / "half").write_text("x")
+    assert save(tmp_path, 2).steps() == [2]
+
+
+def test_a_short_write_of_torch_is_told_as_a_full_disk(tmp_path, monkeypatch):
+    def short(value, path):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 522816 vs 522704")
+
+    monkeypatch.setattr(torch, "save", short)
+    with pytest.raises(CheckpointError, match=r"step-00000002: .* \(no space left on the disk\); free some space"):
+        save(tmp_path, 2)
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
 def test_leftovers_of_interrupted_saves_are_removed(tmp_path):
     checkpoints = save(tmp_path, 1)
     (tmp_path / "checkpoints" / ".partial-abc-step-00000002").mkdir()
@@ -125,3 +141,12 @@ def test_other_differences_are_named_with_both_values():
     )
     with pytest.raises(TrainingError, match=r"data \(content\) was 'abc', now 'xyz'; the pairs store is another one"):
         refuse_changes(facts(), facts("xyz"), "step-1")
+
+
+def test_a_checkpoint_of_another_recipe_is_told_by_its_kind_alone():
+    with pytest.raises(TrainingError) as caught:
+        refuse_changes({"kind": "align", "seed": 0, "model.image": "x"}, {"kind": "knowledge", "seed": 1}, "step-1")
+    assert str(caught.value) == (
+        "step-1: cannot go on with other settings: kind was 'align', now 'knowledge'; "
+        "name a checkpoint of the same recipe, or start a new run with another --out"
+    )

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 
 import pyarrow.parquet
 import pytest
@@ -178,6 +179,20 @@ def test_existing_folder_is_kept(config, encoder, tmp_path):
     (tmp_path / "x").mkdir()
     with pytest.raises(DataError, match="already exists; remove it"):
         evaluate(config, tmp_path / "x", model=encoder)
+
+
+def test_the_command_replaces_results_only_when_told(config, encoder, tmp_path, monkeypatch, capfd):
+    from medvlp import cli
+    from medvlp import config as configs
+    from medvlp.zeroshot import evaluate as module
+
+    monkeypatch.setattr(module, "evaluate", partial(evaluate, model=encoder))
+    (tmp_path / "mine.yaml").write_text(configs.dump(config))
+    command = ["evaluate", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "results")]
+    assert cli.run(command) == 0
+    assert cli.run(command) == 2
+    assert "already exists; remove it, choose another name, or pass --overwrite" in capfd.readouterr().err
+    assert cli.run([*command, "--overwrite"]) == 0
 
 
 def test_failure_leaves_nothing_behind(config, encoder, tmp_path, monkeypatch):
