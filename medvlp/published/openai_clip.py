@@ -39,7 +39,7 @@ class OpenAiClip(Layout):
     title: ClassVar[str] = "OpenAI CLIP state dict (ViT or ResNet), as PubMedCLIP's own training saves it"
     verified: ClassVar[str] = (
         "names and shapes of ViT-B/32 at full size, against the cited model file's list and open_clip's own builder; "
-        "embeddings equal to open_clip's builder at reduced width and random weights, ViT and ResNet, also half precision"
+        "embeddings equal to open_clip's builder at reduced width and random weights, ViT and ResNet, half precision"
     )
     unverified: ClassVar[str] = (
         "no published file was at hand; that the weights want QuickGELU cannot be read from a state dict"

@@ -44,11 +44,11 @@ def open_published(
     plan = kind.plan(source)
     renamed = rename(source.state, plan.rules)
     _refuse_broken(renamed, source)
-    model = _build(plan)
-    report = _account(kind, plan, source, renamed, model.state_dict())
+    report = _account(kind, plan, source, renamed, _expected(plan))
     if report.misshapen or not (report.ok or allow_partial):
         raise CheckpointError(report.problem(), item=source.path, remedy=_remedy(report, kind))
-    model.load_state_dict(renamed.state, strict=False)
+    model = _build(plan)
+    model.load_state_dict(renamed.state, strict=False)  # what is missing or left over was accounted for above
     return model.eval(), report
 
 
@@ -59,11 +59,13 @@ def inspect_weights(path: str | Path, layout: str | Layout = AUTO) -> LoadReport
         CheckpointError: If the weights cannot be read or the layout cannot be told.
     """
     source = read_source(path)
-    kind = choose(layout, source) if isinstance(layout, str) else layout
+    return inspect_source(choose(layout, source) if isinstance(layout, str) else layout, source)
+
+
+def inspect_source(kind: Layout, source: Source) -> LoadReport:
+    """Account for every tensor of a source that was read already; see :func:`inspect_weights`."""
     plan = kind.plan(source)
-    with torch.device("meta"):
-        expected = _build(plan).state_dict()
-    return _account(kind, plan, source, rename(source.state, plan.rules), expected)
+    return _account(kind, plan, source, rename(source.state, plan.rules), _expected(plan))
 
 
 def import_weights(
@@ -102,6 +104,12 @@ def _build(plan: Plan) -> DualEncoder:
     with tempfile.TemporaryDirectory(prefix="medvlp-weights-") as folder:
         plan.write(Path(folder))
         return DualEncoder(plan.config, source=Path(folder))
+
+
+def _expected(plan: Plan) -> dict[str, Tensor]:
+    """Return names and shapes of the model's tensors, without memory for any."""
+    with torch.device("meta"):
+        return _build(plan).state_dict()
 
 
 def _account(kind: Layout, plan: Plan, source: Source, renamed: Renamed, expected: dict[str, Tensor]) -> LoadReport:
