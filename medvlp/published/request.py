@@ -103,8 +103,8 @@ def answer_request(
         projected=True,
         preprocessing=f"{preprocess.resize_mode} to {preprocess.size} pixels, mean {preprocess.mean}",
         made_by=f"medvlp {__version__}",
-        scale=float(model.scale()),
-        logit_bias=None if model.logit_bias is None else float(model.logit_bias),
+        scale=model.scale().item(),
+        logit_bias=None if model.logit_bias is None else model.logit_bias.item(),
         request_sha256=manifest["request_sha256"],
     )
     keys = [entry["key"] for entry in listed]

@@ -10,8 +10,8 @@ from published_folders import TOKENIZER
 from medvlp.published.hf_clip import HfClip
 from medvlp.published.keep import Keep
 from medvlp.published.open_clip import KNOWN_TEXT_TOWERS, OpenClip
-from medvlp.published.opening import inspect_source
 from medvlp.published.openai_clip import CheXzero, OpenAiClip
+from medvlp.published.opening import inspect_source
 from medvlp.published.source import Source
 
 pytestmark = pytest.mark.extras

@@ -152,9 +152,8 @@ def test_the_full_size_is_what_the_scheme_opens(bert, tmp_path):
     message = str(caught.value)
     assert "252 tensors missing: image.trunk.blocks.6.norm1.weight" in message  # 18 blocks of 14
     assert "image.trunk.cls_token (1, 1, 64) instead of (1, 1, 1024)" in message
-    assert message.endswith(
-        "use weights of this architecture (KEEP: timm ViT-L/16 with LayerScale, MLP head, BERT pooler), or another --layout"
-    )
+    what = "KEEP: timm ViT-L/16 with LayerScale, MLP head, BERT pooler"
+    assert message.endswith(f"use weights of this architecture ({what}), or another --layout")
 
 
 def test_the_file_without_its_folder(keep):
