@@ -62,8 +62,8 @@ class HfClip(Layout):
     title: ClassVar[str] = "Hugging Face CLIPModel folder (PLIP, PubMedCLIP)"
     verified: ClassVar[str] = (
         "names and shapes of ViT-B/32 at full size, against transformers' CLIPModel; image and text features within "
-        "1e-5 of CLIPModel at reduced width and random weights, both activations; pixels equal to its image processor's, "
-        "but for crops that lie one pixel beside where the margin is 3 modulo 4"
+        "1e-5 of CLIPModel at reduced width and random weights, both activations; pixels equal to its processor's, but "
+        "for crops that lie one pixel beside where the margin is 3 modulo 4"
     )
     unverified: ClassVar[str] = "no published folder was at hand"
     cites: ClassVar[tuple[str, ...]] = (

@@ -57,7 +57,7 @@ class Keep(Layout):
     )
     unverified: ClassVar[str] = (
         "the published file itself was not at hand; that its config.json holds BERT's settings under text_config is "
-        "taken from the script"
+        "taken from the script, that the copy on the hub calls LayerScale's parameter weight from third-party loaders"
     )
     cites: ClassVar[tuple[str, ...]] = (
         "github.com/MAGIC-AI4Med/KEEP quick_start/keep_inference.py (commit 9483a766)",

@@ -13,7 +13,6 @@ from PIL import Image
 from tiny_models import tiny_model
 
 import medvlp
-from medvlp.data.pairs import PairsStore, Row, Text
 from medvlp.errors import DataError
 from medvlp.io import write_manifest
 from medvlp.model import save_model
@@ -21,23 +20,6 @@ from medvlp.published import StoredEmbeddings, save_embeddings
 from medvlp.published.embeddings import FORMAT, EmbeddingsManifest, NoEncoderError
 from medvlp.published.request import answer_request, write_request
 from medvlp.zeroshot.evaluate import EvaluateConfig, evaluate
-
-COLOURS = {"lung carcinoma": (200, 40, 40), "skin nevus": (40, 160, 60), "normal liver": (50, 60, 190)}
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory):
-    rng = np.random.default_rng(0)
-    rows = []
-    for split in ("train", "dev", "test"):
-        for label, colour in COLOURS.items():
-            for i in range(6):
-                pixels = np.clip(np.array(colour) + rng.normal(0, 30, (24, 24, 3)), 0, 255).astype(np.uint8)
-                rows.append(Row(f"{split}/{label}-{i}", Image.fromarray(pixels), [Text("secret note", "report")], split,
-                                f"case-{split}-{label}-{i // 2}", len(rows), label, []))  # fmt: skip
-        rows.append(Row(f"{split}/none", Image.new("RGB", (9, 9)), [Text("x")], split, f"c-{split}", len(rows)))
-    folder = tmp_path_factory.mktemp("store") / "pairs"
-    return PairsStore.write(folder, rows, classes={label: [] for label in COLOURS})
 
 
 @pytest.fixture(scope="module")

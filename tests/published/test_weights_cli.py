@@ -1,6 +1,7 @@
 """The verbs of `medvlp weights`, and the later verbs on what they wrote."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,6 +32,15 @@ def test_list_names_licences_and_what_is_unverified(capsys):
         assert model.unverified in said
         schemes = [name for name in ("embeddings", *LAYOUTS) if f"{name}:" in model.opened_with]
         assert schemes, model.name
+
+
+def test_the_page_says_what_the_code_says():
+    page = (Path(__file__).resolve().parents[2] / "docs" / "published_weights.md").read_text(encoding="utf-8")
+    for model in KNOWN:
+        row = f"| {model.name} | `{model.opened_with}` | {model.licence} ({model.licence_from}) |"
+        assert f"{row} {model.checked} | {model.unverified} |" in page, model.name
+    for layout in LAYOUTS.values():
+        assert f"| `{layout.name}` | {'; '.join(layout.cites)} |" in page, layout.name
 
 
 def test_inspect_prints_the_account(plip, capsys):
