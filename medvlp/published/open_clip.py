@@ -83,6 +83,8 @@ class OpenClip(Layout):
         for key in ("embed_dim", "vision_cfg", "text_cfg"):
             if key not in architecture:
                 raise CheckpointError(f"model_cfg has no {key}", item=folder / OPEN_CLIP_CONFIG)
+        if ":" in str(architecture["vision_cfg"].get("timm_model_name", "")):
+            raise CheckpointError("names an image tower outside timm", item=folder / OPEN_CLIP_CONFIG)
         if "multimodal_cfg" in architecture:
             raise CheckpointError("is a CoCa model", item=folder, remedy="use open_clip:NAME, or make embeddings")
         text_cfg = architecture["text_cfg"]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from medvlp import __version__
-from medvlp.errors import CheckpointError
+from medvlp.errors import CheckpointError, MedvlpError
 from medvlp.io import atomic_folder, full_disk_told, sha256_file, write_json, write_manifest
 from medvlp.model import DualEncoder, save_model
 from medvlp.published.layout import Layout, Plan
@@ -41,13 +43,13 @@ def open_published(
     """
     source = read_source(path)
     kind = choose(layout, source) if isinstance(layout, str) else layout
-    plan = kind.plan(source)
+    plan = _planned(kind, source)
     renamed = rename(source.state, plan.rules)
     _refuse_broken(renamed, source)
-    report = _account(kind, plan, source, renamed, _expected(plan))
+    report = _account(kind, plan, source, renamed, _expected(plan, source))
     if report.misshapen or not (report.ok or allow_partial):
         raise CheckpointError(report.problem(), item=source.path, remedy=_remedy(report, kind))
-    model = _build(plan)
+    model = _build(plan, source)
     model.load_state_dict(renamed.state, strict=False)  # what is missing or left over was accounted for above
     return model.eval(), report
 
@@ -64,8 +66,8 @@ def inspect_weights(path: str | Path, layout: str | Layout = AUTO) -> LoadReport
 
 def inspect_source(kind: Layout, source: Source) -> LoadReport:
     """Account for every tensor of a source that was read already; see :func:`inspect_weights`."""
-    plan = kind.plan(source)
-    return _account(kind, plan, source, rename(source.state, plan.rules), _expected(plan))
+    plan = _planned(kind, source)
+    return _account(kind, plan, source, rename(source.state, plan.rules), _expected(plan, source))
 
 
 def import_weights(
@@ -100,16 +102,37 @@ def import_weights(
     return report
 
 
-def _build(plan: Plan) -> DualEncoder:
-    with tempfile.TemporaryDirectory(prefix="medvlp-weights-") as folder:
+def _planned(kind: Layout, source: Source) -> Plan:
+    with _strange_settings_told(source):
+        return kind.plan(source)
+
+
+def _build(plan: Plan, source: Source) -> DualEncoder:
+    with tempfile.TemporaryDirectory(prefix="medvlp-weights-") as folder, _strange_settings_told(source):
         plan.write(Path(folder))
         return DualEncoder(plan.config, source=Path(folder))
 
 
-def _expected(plan: Plan) -> dict[str, Tensor]:
+def _expected(plan: Plan, source: Source) -> dict[str, Tensor]:
     """Return names and shapes of the model's tensors, without memory for any."""
     with torch.device("meta"):
-        return _build(plan).state_dict()
+        return _build(plan, source).state_dict()
+
+
+@contextmanager
+def _strange_settings_told(source: Source) -> Iterator[None]:
+    """Turn what timm, open_clip and transformers make of an odd configuration into one line."""
+    try:
+        yield
+    except (MedvlpError, OSError):
+        raise
+    except Exception as error:  # a stranger's configuration can break a library in any way
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"its configuration describes no model that can be built here ({reason})",
+            item=source.path,
+            remedy="restore the published configuration, or make embeddings of the model",
+        ) from error
 
 
 def _account(kind: Layout, plan: Plan, source: Source, renamed: Renamed, expected: dict[str, Tensor]) -> LoadReport:

@@ -20,6 +20,7 @@ from medvlp.data.image import read_image
 from medvlp.errors import DataError
 from medvlp.io import atomic_folder, full_disk_told, read_json, sha256_json, verify_manifest, write_json, write_manifest
 from medvlp.published.embeddings import FORMAT, EmbeddingsManifest, save_embeddings
+from medvlp.zeroshot.questions import ask
 
 if TYPE_CHECKING:
     from medvlp.model import DualEncoder
@@ -42,8 +43,6 @@ def write_request(config: EvaluateConfig, out: Path, *, overwrite: bool = False)
     Raises:
         DataError: As ``medvlp evaluate`` for the same configuration, or if ``out`` exists.
     """
-    from medvlp.zeroshot.questions import ask
-
     questions = ask(config)
     texts = questions.texts()
     with full_disk_told(out), atomic_folder(out, replace=overwrite) as partial:

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 SplitName = Literal["train", "dev", "test"]
 FloorName = Literal["prior", "colour-histogram", "untrained"]
 _FEW_CASES = 10
+_PARTIAL = (
+    "These weights were imported in part: some of the model's tensors are random. weights_report.json beside them "
+    "names which; no score of this model means anything before that is mended."
+)
 _SEEN = (
     "Class names seen in training: yes. The model was trained on the training part of this set, so this score is "
     "about new cases, not about new classes."
@@ -144,8 +148,11 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
         "command": results.command(),
     }
     value["limits"] = _limits(value, task, prompts, None if places is None else places.unplaced)
-    if _trained_on(config.checkpoint) == store.digest:
+    made = _manifest(config.checkpoint)
+    if made.get("data_digest") == store.digest:
         value["limits"].insert(0, _SEEN)
+    if made.get("partial") is True:
+        value["limits"].insert(0, _PARTIAL)
     results.validate(value)
     page = report.render(value, _examples(config, store, task, system.probability_NK))
     with full_disk_told(out), atomic_folder(out, replace=overwrite) as partial:
@@ -273,15 +280,15 @@ def _limits(value: dict[str, Any], task: Task, prompts: PromptSet, unplaced: tup
     return out
 
 
-def _trained_on(checkpoint: str) -> str | None:
-    """Return the digest of the pairs store that a run or checkpoint folder was trained on, if it says so."""
-    from medvlp.loading import checkpoint_folder
+def _manifest(checkpoint: str) -> dict[str, Any]:
+    """Return what the manifest of a run or checkpoint folder says, nothing for a model that has none."""
+    from medvlp.loading import checkpoint_folder, has_scheme
 
-    if not resolve_path(checkpoint).is_dir():
-        return None
+    if has_scheme(checkpoint) or not resolve_path(checkpoint).is_dir():
+        return {}
     path = checkpoint_folder(checkpoint) / MANIFEST
-    found = read_json(path).get("data_digest") if path.is_file() else None
-    return found if isinstance(found, str) else None
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -79,6 +79,16 @@ def test_evaluation_is_that_of_the_model(config, embedded, tmp_path):
     assert "not a torch module" in json.dumps(skipped)
 
 
+def test_a_partial_import_is_told_first(config, model, tmp_path):
+    import shutil
+
+    shutil.copytree(model, tmp_path / "partial")
+    write_manifest(tmp_path / "partial", {"format": "medvlp-import/1", "partial": True})
+    evaluate(config.model_copy(update={"checkpoint": str(tmp_path / "partial")}), tmp_path / "e")
+    limits = results(tmp_path / "e")[0]["limits"]
+    assert limits[0].startswith("These weights were imported in part: some of the model's tensors are random.")
+
+
 def test_exchanged_images_would_show(config, embedded, tmp_path):
     """The equality has power: the same vectors under other keys give other predictions."""
     stored = StoredEmbeddings(embedded)

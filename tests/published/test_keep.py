@@ -114,6 +114,14 @@ def test_the_fold_matters(opened, clip):
     assert not torch.equal(folded["blocks.0.attn.proj.weight"], plain["blocks.0.attn.proj.weight"])
 
 
+def test_the_untrained_floor_of_a_transformer_with_layer_scale_sees_images(opened):
+    """LayerScale redrawn as zero would close every block, and all images would look alike."""
+    from medvlp.zeroshot.floors import untrained_copy
+
+    image_BD = untrained_copy(opened[0], 0).encode_image(pictures(2))
+    assert (image_BD[0] - image_BD[1]).abs().max() > 1e-3
+
+
 def test_layer_scale_that_cannot_be_folded_is_refused():
     from medvlp.encoders.image import TimmImage
     from medvlp.export.fold import trunk_state

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from published_folders import openai_model, write_hf_clip, write_keep, write_openai
+from published_folders import CLIP_TEXT, CLIP_VISION, openai_model, write_hf_clip, write_keep, write_openai
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -198,6 +198,21 @@ def test_a_clip_folder_of_another_kind(clip, tmp_path, edit, expected):
         config |= edit
     path.write_text(json.dumps(config))
     assert expected in message(lambda: medvlp.load(f"hf_clip:{tmp_path / 'plip'}"))
+
+
+@pytest.mark.parametrize(
+    ("vision", "expected"),
+    [
+        ({**CLIP_VISION, "strange": 1}, r"describes no model that can be built here \(.*strange"),
+        ({**CLIP_VISION, "timm_model_name": "hf-hub:someone/net"}, r"names an image tower outside timm"),
+        ({**CLIP_VISION, "layers": 3}, r"tensors missing: image.visual.transformer.resblocks.2"),
+    ],
+)
+def test_an_open_clip_configuration_that_does_not_fit(clip, tmp_path, vision, expected):
+    config = {"model_cfg": {"embed_dim": 24, "vision_cfg": vision, "text_cfg": CLIP_TEXT, "quick_gelu": True}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    write_openai(tmp_path / "open_clip_pytorch_model.bin", openai_model(clip))
+    assert re.search(expected, message(lambda: open_published("open_clip", tmp_path)))
 
 
 def test_code_beside_the_weights_is_not_taken_along(keep, tmp_path):

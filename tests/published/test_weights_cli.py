@@ -76,6 +76,10 @@ def test_inspect_ends_with_1_where_tensors_are_missing(clip, tmp_path, capsys):
     ]
     assert run(arguments) == 0
     assert f"checkpoint (PARTIAL): {tmp_path / 'o'}" in capsys.readouterr().out
+    assert run(["export", str(tmp_path / "o"), "--to", "safetensors", "--out", str(tmp_path / "st")]) == 0
+    card = (tmp_path / "st" / "README.md").read_text()
+    assert "Published weights `c.pt` in layout `chexzero`" in card
+    assert "**Imported in part: the missing tensors are random.**" in card
 
 
 def test_import_then_export(plip, tmp_path, capsys):
