@@ -6,17 +6,25 @@ It is offered as ``medvlp.load``; the module has another name so that importing 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from medvlp.config import resolve_path
 from medvlp.encoders.clip_towers import OpenClipImage, OpenClipText, architecture_of, build_whole
 from medvlp.errors import CheckpointError
-from medvlp.io import MANIFEST, verify_manifest
+from medvlp.io import MANIFEST, read_json, verify_manifest
 from medvlp.model import MAX_SCALE, MIN_SCALE, DualEncoder, load_model
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+LAYOUT_SCHEMES = ("keep:", "hf_clip:", "openai_clip:", "chexzero:")
+EMBEDDINGS = "embeddings:"
+SCHEMES = ("open_clip:", "hf-hub:", *LAYOUT_SCHEMES, EMBEDDINGS)
+
+
+def has_scheme(path: str | Path) -> bool:
+    """Say whether ``path`` names its kind in front, as ``keep:FOLDER`` does, and so is no plain path."""
+    return str(path).startswith(SCHEMES)
 
 
 def load(path: str | Path) -> DualEncoder:
@@ -24,11 +32,14 @@ def load(path: str | Path) -> DualEncoder:
 
     Args:
         path: A run folder (its last complete checkpoint), a checkpoint, an exported folder of either format,
-            ``open_clip:NAME`` (random weights), ``open_clip:NAME/TAG-OR-FILE``, ``open_clip:FOLDER``, or
-            ``hf-hub:OWNER/NAME``.
+            ``open_clip:NAME`` (random weights), ``open_clip:NAME/TAG-OR-FILE``, ``open_clip:FOLDER``,
+            ``hf-hub:OWNER/NAME``, published weights as ``LAYOUT:PATH`` (``keep:``, ``hf_clip:``, ``openai_clip:``,
+            ``chexzero:``), or ``embeddings:FOLDER``.
 
     Returns:
-        The model; checkpoints and exports are first checked against their manifest.
+        The model; checkpoints and exports are first checked against their manifest. For ``embeddings:`` a
+        :class:`medvlp.published.StoredEmbeddings`, which answers ``encode_text`` and ``scale`` as a model does, images
+        by ``encode_keys``, and anything else with an error that says so.
 
     Raises:
         CheckpointError: If nothing is there, a file is altered, or tensors do not fit.
@@ -36,6 +47,15 @@ def load(path: str | Path) -> DualEncoder:
     text = str(path)
     if text.startswith("hf-hub:"):
         return _load_open_clip(text, "none")
+    if text.startswith(EMBEDDINGS):
+        from medvlp.published.embeddings import StoredEmbeddings
+
+        return cast("DualEncoder", StoredEmbeddings(text.removeprefix(EMBEDDINGS)))
+    if text.startswith(LAYOUT_SCHEMES):
+        from medvlp.published.opening import open_published
+
+        layout, _, place = text.partition(":")
+        return open_published(layout, place)[0]
     if text.startswith("open_clip:"):
         name = text.removeprefix("open_clip:")
         if resolve_path(name).is_dir():
@@ -71,6 +91,10 @@ def checkpoint_folder(path: str | Path) -> Path:
 def _load_exported(folder: Path) -> DualEncoder:
     if (folder / MANIFEST).is_file():
         verify_manifest(folder, CheckpointError)
+    elif "hf_model_name" in str(read_json(folder / OPEN_CLIP_CONFIG)):  # published: its text tower is a hub name
+        from medvlp.published.opening import open_published
+
+        return open_published("open_clip", folder)[0]
     return _load_open_clip(f"local-dir:{folder.resolve()}", "none")
 
 

@@ -93,9 +93,10 @@ class OpenClipText(nn.Module):
         self.config = config
         if source is not None:
             self.architecture = read_json(source / "text_config" / "open_clip.json")["architecture"]
-            if "hf_model_name" in self.architecture["text_cfg"]:
-                self.architecture["text_cfg"]["hf_model_name"] = str(source / "text_config")
-            self.text: Any = _text(self.architecture)
+            built = copy.deepcopy(self.architecture)  # the place it is built from is no part of the model
+            if "hf_model_name" in built["text_cfg"]:
+                built["text_cfg"]["hf_model_name"] = str(source / "text_config")
+            self.text: Any = _text(built)
             self.tokenizer = _tokenizer(self.architecture["text_cfg"], source / "tokenizer")
         else:
             self.architecture = architecture_of(config.model)

@@ -4,7 +4,8 @@ Shape letters: B items · I tower width · D embedding.
 
 ``none``, ``linear`` and ``mlp`` have exactly the parameters of open_clip's own heads (``TimmModel`` for images,
 ``HFTextEncoder`` for texts), so that an export is a renaming. ``kep_mlp`` is the head of the knowledge encoder in
-KEP (Linear, GELU, Linear, with biases); open_clip has no such head and the export refuses it by name.
+KEP (Linear, GELU, Linear, with biases); behind an image tower the export writes it as a wider ``mlp`` with zeros,
+behind a text tower open_clip has no such head and the export refuses it by name.
 """
 
 from __future__ import annotations

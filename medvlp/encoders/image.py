@@ -52,6 +52,9 @@ class TimmImage(nn.Module):
         model: str = Field(description="timm's name of the architecture.")
         weights: str = Field("none", description="`none` for random, `timm` for timm's own, or a weight file.")
         drop_path: float = Field(0.0, ge=0, lt=1, description="Stochastic depth while training.")
+        layer_scale: float | None = Field(
+            None, gt=0, description="First LayerScale of a transformer's blocks; None keeps what timm's name says."
+        )
 
     def __init__(self, config: TimmImage.Config, *, source: Path | None = None) -> None:
         """Build the tower; ``source`` (a saved dual encoder) means that weights follow later.
@@ -72,6 +75,8 @@ class TimmImage(nn.Module):
             remedy = f"nearest: {', '.join(close)}" if close else "see timm.list_models()"
             raise ConfigError("timm has no such model", item=config.model, remedy=remedy)
         options: dict[str, Any] = {"drop_path_rate": config.drop_path} if config.drop_path > 0 else {}
+        if config.layer_scale is not None:
+            options["init_values"] = config.layer_scale
         try:
             trunk: Any = timm.create_model(
                 config.model, pretrained=config.weights == "timm" and source is None, **options

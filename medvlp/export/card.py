@@ -39,7 +39,7 @@ def write_card(model: DualEncoder, to: str, source: Path | None = None, results:
     sections = [
         "# Model card\n\nA medical vision-language dual encoder, written by medvlp " + __version__ + ".",
         _architecture(model),
-        "## Training data and knowledge\n\n" + _stores(config),
+        "## Training data and knowledge\n\n" + (_published(source) or _stores(config)),
         "## Scores\n\n" + _scores(metrics),
         _preprocessing(model),
         _loading(to),
@@ -105,6 +105,24 @@ def _stores(config: dict[str, Any]) -> str:
     if switches:
         parts.append("### Recipe\n\n" + "\n".join(switches))
     return "\n\n".join(parts) if parts else "Not recorded: the model was exported without the run it comes from."
+
+
+def _published(source: Path | None) -> str | None:
+    """Say of an import which published weights it is; None for anything else."""
+    path = source / "weights_report.json" if source is not None else None
+    if path is None or not path.is_file():
+        return None
+    report = read_json(path)
+    lacking = len(report.get("missing", []))
+    lines = [
+        f"Published weights `{_name(str(report.get('source')))}` in layout `{report.get('layout')}`; "
+        f"{len(report.get('renamed', {}))} of {report.get('num_tensors')} tensors taken over, {lacking} missing.",
+        f"Checked: {report.get('verified')}.",
+        f"Unverified: {report.get('unverified')}.",
+    ]
+    if lacking > 0:
+        lines.insert(1, "**Imported in part: the missing tensors are random.**")
+    return "\n\n".join(lines)
 
 
 def _facts(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:

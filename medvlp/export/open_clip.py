@@ -18,6 +18,7 @@ from medvlp.encoders.image import TimmImage
 from medvlp.encoders.text import TextEncoder
 from medvlp.encoders.weights import write_state_dict
 from medvlp.errors import ExportError
+from medvlp.export.fold import padded_head, trunk_state
 from medvlp.io import MANIFEST, read_json, verify_manifest, write_json, write_manifest
 from medvlp.loading import OPEN_CLIP_CONFIG
 from medvlp.model import DualEncoder
@@ -74,8 +75,11 @@ def open_clip_state(model: DualEncoder) -> dict[str, Tensor]:
     if isinstance(model.image, OpenClipImage):
         state |= _prefixed("visual.", model.image.visual)
     else:
-        state |= _prefixed("visual.trunk.", model.image.trunk)
-        state |= _head(model.image_head, ("visual.head.proj",), ("visual.head.mlp.fc1", "visual.head.mlp.fc2"))
+        state |= {f"visual.trunk.{name}": tensor for name, tensor in trunk_state(model.image).items()}
+        if model.config.image_head == "kep_mlp":
+            state |= padded_head(model.image_head)
+        else:
+            state |= _head(model.image_head, ("visual.head.proj",), ("visual.head.mlp.fc1", "visual.head.mlp.fc2"))
     if isinstance(model.text, OpenClipText):
         state |= _prefixed("text.", model.text.text)
     else:
@@ -123,7 +127,6 @@ def _vision_cfg(model: DualEncoder) -> dict[str, Any]:
         return {**copy.deepcopy(tower.architecture["vision_cfg"]), "timm_model_pretrained": False}
     if not isinstance(tower, TimmImage):
         raise ExportError("open_clip has no Hugging Face image tower", item="image: hf", remedy=_AS_SAFETENSORS)
-    _require_known_head(head, "image_head")
     size = model.preprocess.size
     if size != tower.default_size and hasattr(tower.trunk, "set_input_size"):
         raise ExportError(
@@ -141,8 +144,8 @@ def _vision_cfg(model: DualEncoder) -> dict[str, Any]:
         "timm_model_name": tower.config.model,
         "timm_model_pretrained": False,
         "timm_pool": _timm_pool(tower) if head == "none" else "",
-        "timm_proj": head,
-        "timm_proj_bias": False,
+        "timm_proj": "mlp" if head == "kep_mlp" else head,
+        "timm_proj_bias": head == "kep_mlp",
         "timm_drop": 0.0,
         "timm_drop_path": None,
         "image_size": size,

@@ -12,7 +12,7 @@ from medvlp.export.card import write_card
 from medvlp.export.open_clip import write_open_clip
 from medvlp.export.verify import verify
 from medvlp.io import atomic_folder, is_disk_full, sha256_json, write_manifest, write_text
-from medvlp.loading import checkpoint_folder, load
+from medvlp.loading import checkpoint_folder, has_scheme, load
 from medvlp.model import DualEncoder, save_model
 
 Format = Literal["open_clip", "safetensors"]
@@ -84,6 +84,6 @@ def export(
 
 
 def _source(checkpoint: str | Path) -> Path | None:
-    if str(checkpoint).startswith(("open_clip:", "hf-hub:")):
+    if has_scheme(checkpoint):
         return None
     return checkpoint_folder(checkpoint)

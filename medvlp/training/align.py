@@ -32,6 +32,7 @@ from medvlp.training.knowledge import control_hierarchy
 from medvlp.training.loop import fit, make_fabric
 from medvlp.training.resume import identity
 from medvlp.training.settings import HARMLESS, RunConfig
+from medvlp.training.start import starting_model
 from medvlp.training.text_augment import TextAugment, concept_names
 from medvlp.zeroshot.prompts import PromptConfig, PromptSet, from_config
 from medvlp.zeroshot.quick import development_score
@@ -83,6 +84,7 @@ class AlignConfig(RunConfig):
         "real", description="Hierarchy that builds captions and decides false negatives: none, rewired, or the graph's."
     )
     model: DualEncoder.Config = Field(DualEncoder.Config(), description="The model to train.")
+    start: str | None = Field(None, description="In place of `model`: a run, checkpoint or LAYOUT:PATH to go on from.")
     objective: ObjectiveConfig | list[ObjectiveConfig] = Field(
         GroupObjective.Config(), description="The loss, or several that are added up."
     )
@@ -195,7 +197,7 @@ class AlignRecipe:
         self.graph = None if config.graph is None else DiseaseGraph.load(resolve_path(config.graph))
         hierarchy = None if self.graph is None else control_hierarchy(self.graph, config.knowledge, config.seed)
         torch.manual_seed(config.seed)
-        self.model = DualEncoder(config.model)
+        self.model = starting_model(config.start, config.model)
         if config.grad_checkpointing:
             self.model.set_grad_checkpointing()
         self.module: nn.Module = AlignModel(self.model)

@@ -98,13 +98,19 @@ def softmax(logit_NK: Floats) -> Floats:
 def embed_images(model: Any, split: Any, batch_size: int = 64, *, rows: Sequence[int] | None = None) -> Floats:
     """Embed the images of a split in order (N, D), with a progress bar on a terminal.
 
+    A model with ``encode_keys`` (stored embeddings) is asked by key and never sees a pixel.
+
     Raises:
         DataError: If the model does not return one finite vector per image.
     """
     rows = range(len(split)) if rows is None else rows
+    by_key = getattr(model, "encode_keys", None)
     parts = []
     for batch in _with_progress(list(_chunks(rows, batch_size)), f"embedding {split.name}"):
-        parts.append(to_numpy(model.encode_image([split[row].image for row in batch])))
+        if by_key is not None:
+            parts.append(to_numpy(by_key([split.keys[row] for row in batch])))
+        else:
+            parts.append(to_numpy(model.encode_image([split[row].image for row in batch])))
     image_ND = np.concatenate(parts) if parts else np.zeros((0, 1))
     if len(image_ND) != len(rows):
         raise DataError(f"{len(image_ND)} embeddings for {len(rows)} images", item=split.name)

@@ -28,22 +28,25 @@ from medvlp.zeroshot.classifier import (
     scale_of,
     to_numpy,
 )
-from medvlp.zeroshot.prompts import PromptConfig, PromptSet, from_config
+from medvlp.zeroshot.prompts import PromptConfig, PromptSet
+from medvlp.zeroshot.questions import ask
 from medvlp.zeroshot.scoring import Scored, System, score_systems
-from medvlp.zeroshot.task import Task, build_hierarchy, build_task
+from medvlp.zeroshot.task import Task, build_hierarchy
 
 if TYPE_CHECKING:
     from medvlp.data.pairs import PairsStore
-    from medvlp.knowledge.graph import DiseaseGraph
 
 SplitName = Literal["train", "dev", "test"]
 FloorName = Literal["prior", "colour-histogram", "untrained"]
 _FEW_CASES = 10
+_PARTIAL = (
+    "These weights were imported in part: some of the model's tensors are random. weights_report.json beside them "
+    "names which; no score of this model means anything before that is mended."
+)
 _SEEN = (
     "Class names seen in training: yes. The model was trained on the training part of this set, so this score is "
     "about new cases, not about new classes."
 )
-_REMOTE = ("open_clip:", "hf-hub:")
 
 
 class EvaluateConfig(Config):
@@ -51,7 +54,7 @@ class EvaluateConfig(Config):
 
     kind: Literal["evaluate"] = Field("evaluate", description="Which schema this file follows.")
     title: str = Field("Zero-shot evaluation", description="Heading of the report.")
-    checkpoint: str = Field(description="Run folder, checkpoint, exported folder, open_clip:NAME or hf-hub:NAME.")
+    checkpoint: str = Field(description="Run, checkpoint or export folder; open_clip:NAME, hf-hub:NAME, LAYOUT:PATH.")
     data: str = Field(description="Folder of the pairs store.")
     split: SplitName = Field("test", description="Split to score.")
     fit_split: SplitName = Field("dev", description="Split that thresholds are fitted on; never test.")
@@ -82,36 +85,24 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
         config: What to evaluate on what.
         out: Folder to write; appears whole or not at all.
         model: A model to use instead of loading ``config.checkpoint``; needs ``encode_image`` (list of PIL images),
-            ``encode_text`` (list of strings) and ``scale()``.
+            or ``encode_keys`` (list of keys of the store), ``encode_text`` (list of strings) and ``scale()``.
         overwrite: Exchange an existing ``out``.
 
     Raises:
         DataError: If thresholds were to be fitted on test, a split is empty, classes are missing, or ``out`` exists.
         GraphError: If a class's concept is not in the graph.
     """
-    from medvlp.data.pairs import PairsStore
-
     refuse_test(config.fit_split)
     if out.exists() and not overwrite:
         raise DataError("already exists", item=out, remedy="remove it, choose another name, or pass --overwrite")
-    store = PairsStore.load(resolve_path(config.data))
-    graph = _graph(config)
-    classes, concepts = _classes(config, store)
-    options: dict[str, Any] = {"mode": config.mode, "graph": graph, "positive": config.positive}
-    tasks = {
-        name: build_task(store.split(name), classes, concepts, **options)
-        for name in {config.split, config.fit_split, "train"}
-    }
-    task = tasks[config.split]
-    if len(task) == 0:
-        raise DataError("holds no labelled row", item=f"split {config.split} of {config.data}", remedy="choose another")
-    prompts = from_config(config.prompts, graph, {label: concepts[label] for label in classes}, config.seed)
+    asked = ask(config)
+    store, graph, classes, prompts = asked.store, asked.graph, asked.classes, asked.prompts
+    task, development = asked.task, asked.development
     model = _model(config) if model is None else model
-    development = tasks[config.fit_split] if config.fit_split != config.split and len(tasks[config.fit_split]) else None
-    training = tasks["train"] if config.split != "train" else None
+    training = asked.tasks["train"] if config.split != "train" else None
     system = _zero_shot("model", "The model under test.", config, model, prompts, store, task, development)
     systems = [system, *_floors(config, model, prompts, store, training, task, development)]
-    places = build_hierarchy(graph, classes, concepts)
+    places = build_hierarchy(graph, classes, asked.concepts)
     scored = score_systems(
         task,
         development,
@@ -157,8 +148,11 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
         "command": results.command(),
     }
     value["limits"] = _limits(value, task, prompts, None if places is None else places.unplaced)
-    if _trained_on(config.checkpoint) == store.digest:
+    made = _manifest(config.checkpoint)
+    if made.get("data_digest") == store.digest:
         value["limits"].insert(0, _SEEN)
+    if made.get("partial") is True:
+        value["limits"].insert(0, _PARTIAL)
     results.validate(value)
     page = report.render(value, _examples(config, store, task, system.probability_NK))
     with full_disk_told(out), atomic_folder(out, replace=overwrite) as partial:
@@ -169,36 +163,16 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
     return out
 
 
-def _graph(config: EvaluateConfig) -> DiseaseGraph | None:
-    if config.graph is None:
-        return None
-    from medvlp.knowledge.graph import DiseaseGraph
-
-    return DiseaseGraph.load(resolve_path(config.graph))
-
-
 def _model(config: EvaluateConfig) -> Any:
     import medvlp
+    from medvlp.loading import has_scheme
 
     path = config.checkpoint
-    model = medvlp.load(path if path.startswith(_REMOTE) else str(resolve_path(path)))
+    model = medvlp.load(path if has_scheme(path) else str(resolve_path(path)))
     try:
         return model.to(torch.device(config.device)).eval()
     except RuntimeError as error:
         raise ConfigError(str(error).splitlines()[0], item=f"device: {config.device}", remedy="use cpu") from None
-
-
-def _classes(config: EvaluateConfig, store: PairsStore) -> tuple[list[str], dict[str, list[str]]]:
-    classes = store.classes if config.classes is None else list(config.classes)
-    unknown = sorted((set(classes) | set(config.class_concepts)) - set(store.classes))
-    if unknown:
-        known = ", ".join(store.classes) or "none"
-        raise DataError("is not a class of the data", item=unknown[0], remedy=f"its classes are {known}")
-    if len(set(classes)) != len(classes) or len(classes) < (2 if config.mode == "single" else 1):
-        raise DataError(
-            f"{len(set(classes))} distinct classes", item=config.data, remedy="a single-label task needs at least two"
-        )
-    return classes, {**store.class_concepts, **config.class_concepts}
 
 
 def _zero_shot(
@@ -306,15 +280,15 @@ def _limits(value: dict[str, Any], task: Task, prompts: PromptSet, unplaced: tup
     return out
 
 
-def _trained_on(checkpoint: str) -> str | None:
-    """Return the digest of the pairs store that a run or checkpoint folder was trained on, if it says so."""
-    from medvlp.loading import checkpoint_folder
+def _manifest(checkpoint: str) -> dict[str, Any]:
+    """Return what the manifest of a run or checkpoint folder says, nothing for a model that has none."""
+    from medvlp.loading import checkpoint_folder, has_scheme
 
-    if not resolve_path(checkpoint).is_dir():
-        return None
+    if has_scheme(checkpoint) or not resolve_path(checkpoint).is_dir():
+        return {}
     path = checkpoint_folder(checkpoint) / MANIFEST
-    found = read_json(path).get("data_digest") if path.is_file() else None
-    return found if isinstance(found, str) else None
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
 
 
 def _listed(labels: Sequence[str]) -> str:

@@ -120,7 +120,7 @@ def untrained_copy(model: nn.Module, seed: int) -> nn.Module:
                 nn.init.kaiming_normal_(drawn, nonlinearity="relu", generator=generator)
                 parameter.copy_(drawn)
             elif parameter.ndim == 1:
-                parameter.fill_(1.0 if name.endswith("weight") else 0.0)
+                parameter.fill_(1.0 if name.endswith(("weight", "gamma")) else 0.0)
         for module in fresh.modules():
             if isinstance(module, nn.modules.batchnorm._NormBase):
                 module.reset_running_stats()

@@ -134,9 +134,12 @@ def _thinned(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> list[list[floa
 
 
 def weights_digest(model: Any) -> str | None:
-    """Sha256 over names and bytes of all weights, the identity of a model wherever it was loaded from."""
+    """Sha256 over names and bytes of all weights, the identity of a model wherever it was loaded from.
+
+    For what is no torch module its own ``digest``, or None.
+    """
     if not isinstance(model, nn.Module):
-        return None
+        return getattr(model, "digest", None)
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
