@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
+from medvlp.cli_predict import predict
 from medvlp.errors import ConfigError, MedvlpError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.add_typer(graph_app, name="graph")
 app.add_typer(export_app, name="export")
 app.add_typer(config_app, name="config")
+app.command()(predict)
 
 
 def _version(show: bool) -> None:
