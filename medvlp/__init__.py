@@ -13,14 +13,16 @@ if TYPE_CHECKING:
     from medvlp.api import train
     from medvlp.knowledge.graph import DiseaseGraph
     from medvlp.loading import load
+    from medvlp.zeroshot.ask import zero_shot
 
 __version__ = "0.1.0"
-__all__ = ["DiseaseGraph", "__version__", "load", "train"]
+__all__ = ["DiseaseGraph", "__version__", "load", "train", "zero_shot"]
 
 _LAZY = {
     "DiseaseGraph": "medvlp.knowledge.graph",
     "load": "medvlp.loading",
     "train": "medvlp.api",
+    "zero_shot": "medvlp.zeroshot.ask",
 }
 
 

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
 from medvlp.cli_weights import weights_app
+from medvlp.cli_predict import predict
 from medvlp.errors import ConfigError, MedvlpError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -41,6 +42,7 @@ app.add_typer(graph_app, name="graph")
 app.add_typer(export_app, name="export")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
+app.command()(predict)
 
 
 def _version(show: bool) -> None:

@@ -24,6 +24,7 @@ VERBS = [
     ["prepare"],
     ["train"],
     ["evaluate"],
+    ["predict"],
     ["export", "checkpoint"],
     ["export", "verify"],
     ["export", "repoint"],

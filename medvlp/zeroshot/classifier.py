@@ -5,7 +5,7 @@ Shape legend: N images, K classes, P prompts, D embedding size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,20 +43,37 @@ def class_vectors(model: Any, prompts: PromptSet, *, absent: bool = False, batch
     Raises:
         DataError: If a class's prompts cancel out or are not finite.
     """
-    texts_K = prompts.absent if absent else prompts.texts
-    if absent and not texts_K:
+    if absent and not prompts.absent:
         raise DataError("has no prompts for absence", item=prompts.source, remedy="score with mode single or sigmoid")
+    return mean_vectors(prompt_vectors(model, prompts.absent if absent else prompts.texts, batch_size))
+
+
+def prompt_vectors(model: Any, texts_K: Sequence[Sequence[str]], batch_size: int = 256) -> list[Floats]:
+    """Return the unit vectors (P, D) of every class's texts; each distinct text is embedded once.
+
+    Raises:
+        DataError: If an embedding is zero or not finite.
+    """
     distinct = sorted({text for texts in texts_K for text in texts}, key=lambda text: (len(text), text))
     parts = []
     for begin in range(0, len(distinct), batch_size):
         parts.append(to_numpy(model.encode_text(distinct[begin : begin + batch_size])))
-    text_PD = _unit(np.concatenate(parts), "prompts")
+    text_PD = unit_vectors(np.concatenate(parts), "prompts")
     row = {text: number for number, text in enumerate(distinct)}
-    mean_KD = np.stack([text_PD[[row[text] for text in texts]].mean(0) for texts in texts_K])
-    return _unit(mean_KD, "class vectors")
+    return [text_PD[[row[text] for text in texts]] for texts in texts_K]
 
 
-def _unit(value_ND: Floats, item: str) -> Floats:
+def mean_vectors(prompts_K: Sequence[Floats]) -> Floats:
+    """Return one unit vector per class (K, D): L2 of the mean of its prompts' vectors (P, D).
+
+    Raises:
+        DataError: If a class's prompts cancel out.
+    """
+    return unit_vectors(np.stack([prompt_PD.mean(0) for prompt_PD in prompts_K]), "class vectors")
+
+
+def unit_vectors(value_ND: Floats, item: str) -> Floats:
+    """Return rows divided by their length; a zero or not finite row is a :class:`DataError` naming ``item``."""
     norm_N1 = np.linalg.norm(value_ND, axis=1, keepdims=True)
     if not np.isfinite(norm_N1).all() or (norm_N1 < _SMALLEST_NORM).any():
         raise DataError("an embedding is zero or not finite", item=item, remedy="check the model's weights")
@@ -106,7 +123,8 @@ def embed_images(model: Any, split: Any, batch_size: int = 64, *, rows: Sequence
     rows = range(len(split)) if rows is None else rows
     by_key = getattr(model, "encode_keys", None)
     parts = []
-    for batch in _with_progress(list(_chunks(rows, batch_size)), f"embedding {split.name}"):
+    chunks = list(_chunks(rows, batch_size))
+    for batch in with_progress(chunks, f"embedding {split.name}", len(chunks)):
         if by_key is not None:
             parts.append(to_numpy(by_key([split.keys[row] for row in batch])))
         else:
@@ -114,7 +132,7 @@ def embed_images(model: Any, split: Any, batch_size: int = 64, *, rows: Sequence
     image_ND = np.concatenate(parts) if parts else np.zeros((0, 1))
     if len(image_ND) != len(rows):
         raise DataError(f"{len(image_ND)} embeddings for {len(rows)} images", item=split.name)
-    return _unit(image_ND, f"images of {split.name}") if len(image_ND) > 0 else image_ND
+    return unit_vectors(image_ND, f"images of {split.name}") if len(image_ND) > 0 else image_ND
 
 
 def _chunks(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
@@ -122,12 +140,13 @@ def _chunks(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
         yield rows[begin : begin + size]
 
 
-def _with_progress(items: list[Any], label: str) -> Iterator[Any]:
+def with_progress(items: Iterable[Any], label: str, total: int) -> Iterator[Any]:
+    """Yield items under a progress bar, shown on a terminal only."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
-    yield from track(items, label, console=console, transient=True, disable=not console.is_terminal)
+    yield from track(items, label, total=total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def refuse_test(split: str) -> None:

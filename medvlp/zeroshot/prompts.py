@@ -7,7 +7,7 @@ has a digest that goes into the results.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,11 +42,13 @@ class PromptConfig(Config):
 
 @dataclass(frozen=True)
 class Prompt:
-    """One text with its origin: the kind of name, the concept, and the index of the wording (None: used as it is)."""
+    """One text with its origin: the kind of name, its concept, the name inside the wording, the ids along a path."""
 
     text: str
     kind: str
     concept: str | None = None
+    name: str | None = None
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,7 @@ def build_prompts(
             used = used + _paths(graph, concept, num_paths, rng)
             texts = graph.definitions(concept)[:num_definitions] if graph is not None else []
             extra += [Prompt(text, "definition", concept) for text in texts]
-        filled = [Prompt(wordings.fill(t, name.text), name.kind, name.concept) for name in used for t in chosen]
+        filled = [replace(name, text=wordings.fill(t, name.text), name=name.text) for name in used for t in chosen]
         prompts.append(tuple({prompt.text: prompt for prompt in [*filled, *extra]}.values()))
         absent.append(tuple(wordings.fill(t, name.text) for name in used for t in absent_chosen))
     made = PromptSet(
@@ -278,9 +280,10 @@ def _limited(found: list[Prompt], most: int, rng: np.random.Generator) -> list[P
 def _paths(graph: Any, concept: str, count: int, rng: np.random.Generator) -> list[Prompt]:
     """Distinct hypernym paths as one name each: names from the root's child to the leaf, joined by spaces."""
     roots = frozenset(graph.roots())
-    texts: dict[str, None] = {}
+    found: dict[str, Prompt] = {}
     for _ in range(count):
         ids = [node for node in graph.hypernym_path(concept, rng) if node not in roots]
         if len(ids) > 1:
-            texts[" ".join(graph.name(node) for node in ids)] = None
-    return [Prompt(text, "hypernym-path", concept) for text in texts]
+            text = " ".join(graph.name(node) for node in ids)
+            found.setdefault(text, Prompt(text, "hypernym-path", concept, path=tuple(ids)))
+    return list(found.values())

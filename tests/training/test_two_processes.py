@@ -9,8 +9,9 @@ from training_cases import align_config, knowledge_config, text_config
 
 from medvlp.config import dump
 from medvlp.data.plan import GroupPlan
+from medvlp.objectives.kep import KepObjective
 from medvlp.training import align, knowledge
-from medvlp.training.align import Freezing, GroupBatches
+from medvlp.training.align import Freezing, GroupBatches, PairBatches
 from medvlp.training.log import read_log
 
 
@@ -53,6 +54,19 @@ def test_stage_2_with_freezing_and_accumulation(place, calm, tmp_path):
 def test_stage_1(place, calm, tmp_path):
     config = knowledge_config(place, calm, text=text_config(calm), steps=5)
     knowledge.train(config, tmp_path / "one")
+    done = torchrun(config, tmp_path / "two", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for one, two in zip(curve(tmp_path / "one"), curve(tmp_path / "two"), strict=True):
+        assert two == pytest.approx(one, rel=2e-3)
+
+
+def test_kep_with_its_frozen_encoder(place, calm, tmp_path):
+    knowledge.train(knowledge_config(place, calm, text=text_config(calm), steps=2), tmp_path / "stage_1")
+    config = align_config(
+        place, calm, knowledge_encoder=str(tmp_path / "stage_1"), objective=KepObjective.Config(positives="text"),
+        batches=PairBatches(batch_size=8), steps=3,
+    )  # fmt: skip
+    align.train(config, tmp_path / "one")
     done = torchrun(config, tmp_path / "two", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     for one, two in zip(curve(tmp_path / "one"), curve(tmp_path / "two"), strict=True):
