@@ -11,6 +11,7 @@ from training_cases import align_config
 
 from medvlp.config import dump
 from medvlp.errors import CheckpointError, TrainingError
+from medvlp.export import export
 from medvlp.loading import load
 from medvlp.training import align
 from medvlp.training.checkpoint import Retention
@@ -130,6 +131,9 @@ def test_either_set_of_weights_is_opened(run, place, bert, tmp_path):
     last, average = load(run), load(run, ema=True)
     assert not torch.equal(last.encode_text(texts), average.encode_text(texts))
     assert torch.equal(average.logit_scale, weights(run / "checkpoints" / "step-00000004", "ema")["logit_scale"])
+    out = export(run, "safetensors", tmp_path / "out", ema=True)
+    assert torch.equal(load(out).encode_text(texts), average.encode_text(texts))
+    assert "- moving average of the weights over the run, decay 0.7" in (out / "README.md").read_text()
     align.train(align_config(place, bert, steps=1), tmp_path / "plain")
     with pytest.raises(CheckpointError, match=r"plain: keeps no averaged weights; train with `ema: \{decay: 0.999\}`"):
         load(tmp_path / "plain", ema=True)
