@@ -11,8 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
-from medvlp.cli_weights import weights_app
 from medvlp.cli_predict import predict
+from medvlp.cli_weights import weights_app
 from medvlp.errors import ConfigError, MedvlpError
 
 USER_ERROR, INTERRUPTED = 2, 130
