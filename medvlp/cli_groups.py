@@ -23,10 +23,16 @@ DEIDENTIFIED = Annotated[
 ]
 
 
+EMA = Annotated[bool, typer.Option("--ema", help="The averaged weights, where the checkpoint keeps them.")]
+
+
 class ExportFormat(StrEnum):
     """The formats `medvlp export --to` writes."""
 
     open_clip = "open_clip"
+    hf = "hf"
+    timm = "timm"
+    onnx = "onnx"
     safetensors = "safetensors"
 
 
@@ -120,6 +126,7 @@ def export_checkpoint(
     results: Annotated[
         Path | None, typer.Option(help="A results.json of `medvlp evaluate`, for the model card.")
     ] = None,
+    ema: EMA = False,
     overwrite: OVERWRITE = False,
 ) -> None:
     """Write a model in another format (this verb may be left out: medvlp export runs/keep ...).
@@ -128,7 +135,14 @@ def export_checkpoint(
     """
     from medvlp.export.run import export
 
-    done = export(checkpoint, to.value, out, overwrite=overwrite, check=verify, results=results)
+    done = export(checkpoint, to.value, out, overwrite=overwrite, results=results, ema=ema)
+    if verify:
+        from medvlp.export.verify import verify as compare
+
+        outcome = compare(done, checkpoint, ema=ema)
+        typer.echo(str(outcome))
+        if not outcome.ok:
+            raise typer.Exit(1)
     typer.echo(f"export{' (verified)' if verify else ''}: {done}")
 
 
@@ -136,6 +150,7 @@ def export_checkpoint(
 def export_verify(
     folder: Annotated[Path, typer.Argument(help="An exported folder.")],
     against: Annotated[str, typer.Option("--against", help="The checkpoint it was made from.")],
+    ema: EMA = False,
 ) -> None:
     """Compare an export with its checkpoint in a process without this library. Exit code 1 if they differ.
 
@@ -143,7 +158,7 @@ def export_verify(
     """
     from medvlp.export.verify import verify
 
-    outcome = verify(folder, against)
+    outcome = verify(folder, against, ema=ema)
     typer.echo(str(outcome))
     if not outcome.ok:
         raise typer.Exit(1)

@@ -17,23 +17,28 @@ from medvlp.io import MANIFEST, verify_manifest
 from medvlp.model import MAX_SCALE, MIN_SCALE, DualEncoder, load_model
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
+AVERAGE = "ema"
+"""Folder of a checkpoint that holds the model again, with averaged weights."""
 
 
-def load(path: str | Path) -> DualEncoder:
+def load(path: str | Path, *, ema: bool = False) -> DualEncoder:
     """Open a model in eval mode, on the CPU.
 
     Args:
-        path: A run folder (its last complete checkpoint), a checkpoint, an exported folder of either format,
+        path: A run folder (its last complete checkpoint), a checkpoint, an export as open_clip or safetensors,
             ``open_clip:NAME`` (random weights), ``open_clip:NAME/TAG-OR-FILE``, ``open_clip:FOLDER``, or
             ``hf-hub:OWNER/NAME``.
+        ema: Take the moving average of the weights that the checkpoint keeps beside those of its last step.
 
     Returns:
         The model; checkpoints and exports are first checked against their manifest.
 
     Raises:
-        CheckpointError: If nothing is there, a file is altered, or tensors do not fit.
+        CheckpointError: If nothing is there, a file is altered, tensors do not fit, or no average was kept.
     """
     text = str(path)
+    if ema:
+        return _load_average(path)
     if text.startswith("hf-hub:"):
         return _load_open_clip(text, "none")
     if text.startswith("open_clip:"):
@@ -66,6 +71,18 @@ def checkpoint_folder(path: str | Path) -> Path:
     from medvlp.training.checkpoint import latest_checkpoint
 
     return latest_checkpoint(folder)
+
+
+def _load_average(path: str | Path) -> DualEncoder:
+    if str(path).startswith(("open_clip:", "hf-hub:")):
+        raise CheckpointError("published models come with one set of weights", item=path, remedy="leave ema out")
+    folder = checkpoint_folder(path)
+    if not (folder / AVERAGE / "model.json").is_file():
+        raise CheckpointError(
+            "keeps no averaged weights", item=path, remedy="train with `ema: {decay: 0.999}`, or leave ema out"
+        )
+    verify_manifest(folder, CheckpointError)
+    return load_model(folder / AVERAGE)
 
 
 def _load_exported(folder: Path) -> DualEncoder:

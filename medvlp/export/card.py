@@ -20,7 +20,9 @@ _SHOWN_AS_IS = ("already_deidentified", "graph_digest", "digest", "source_sha256
 _MAX_ITEMS = 12
 
 
-def write_card(model: DualEncoder, to: str, source: Path | None = None, results: Path | None = None) -> str:
+def write_card(
+    model: DualEncoder, to: str, source: Path | None = None, results: Path | None = None, *, ema: bool = False
+) -> str:
     """Return the card as Markdown; it holds no report text, no case and no path of this machine.
 
     Args:
@@ -202,7 +204,7 @@ set `hf_model_name` and `hf_tokenizer_name` under `text_cfg` to the folder's abs
 
 
 def _loading(to: str) -> str:
-    return _LOADING[to]
+    return _LOADING.get(to, "")
 
 
 _LIMITS = """## Limits

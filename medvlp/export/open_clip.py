@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from medvlp import torchvision_guard
 from medvlp.encoders import hf
 from medvlp.encoders.clip_towers import OpenClipImage, OpenClipText
 from medvlp.encoders.heads import EXPORTABLE_HEADS, Head
@@ -28,7 +26,7 @@ _AS_SAFETENSORS = "export with `--to safetensors`, which holds any model"
 
 
 def write_open_clip(model: DualEncoder, folder: Path, target: Path) -> None:
-    """Write configuration, weights, tokenizer and the stand-alone script into ``folder``.
+    """Write configuration, weights and tokenizer into ``folder``.
 
     Args:
         model: What to export.
@@ -45,8 +43,6 @@ def write_open_clip(model: DualEncoder, folder: Path, target: Path) -> None:
     transformer = getattr(getattr(model.text, "text", model.text), "transformer", None)
     if hasattr(transformer, "config"):
         hf.write_config(transformer, folder)
-    shutil.copyfile(Path(__file__).with_name("embed.py"), folder / "embed.py")
-    shutil.copyfile(Path(torchvision_guard.__file__), folder / "torchvision_guard.py")
 
 
 def open_clip_config(model: DualEncoder, target: Path) -> dict[str, Any]:

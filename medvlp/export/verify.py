@@ -6,25 +6,23 @@ Shape letters: B images · M texts · D embedding.
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import safe_open
 from torch import Tensor
 
-from medvlp import torchvision_guard
 from medvlp.data.image import read_image
 from medvlp.errors import ExportError
+from medvlp.export.formats import FORMATS, copy_scripts, format_of
 from medvlp.io import verify_manifest
-from medvlp.loading import OPEN_CLIP_CONFIG, load
+from medvlp.loading import load
 from medvlp.model import DualEncoder
 
 TOLERANCE = 1e-4
@@ -52,6 +50,7 @@ class Verification:
         num_images: Images compared.
         num_texts: Texts compared.
         scale_diff: Absolute difference of the logit scales.
+        format: The export's format.
     """
 
     max_abs_diff: float
@@ -59,6 +58,7 @@ class Verification:
     num_images: int
     num_texts: int
     scale_diff: float
+    format: str = ""
 
     @property
     def ok(self) -> bool:
@@ -69,9 +69,12 @@ class Verification:
         """One line for people."""
         ranking = "same ranking" if self.same_ranking else "DIFFERENT ranking"
         verdict = "verified" if self.ok else "NOT the same model"
+        own_texts = not self.format or FORMATS[self.format].texts
+        texts = f"{self.num_texts} texts" + ("" if own_texts else " (the checkpoint's: this format has no text side)")
+        reader = f", read by {FORMATS[self.format].reader}" if self.format else ""
         return (
             f"{verdict}: largest difference {self.max_abs_diff:.2e} (allowed {TOLERANCE:.0e}), {ranking}, "
-            f"{self.num_images} images, {self.num_texts} texts"
+            f"{self.num_images} images, {texts}{reader}"
         )
 
 
@@ -80,17 +83,20 @@ def verify(
     against: Path | str | DualEncoder,
     images: Sequence[Path | str] | None = None,
     texts: Sequence[str] | None = None,
+    *,
+    ema: bool = False,
 ) -> Verification:
     """Compare an exported folder with the checkpoint it came from.
 
-    The export is opened by a new process: with open_clip alone for its format (this library is not imported there,
-    and no code from the folder is run), with this library for safetensors.
+    The export is opened by a new process through the format's own software, preprocessing and tokenizer; this library
+    is not imported there, and no code from the folder is run.
 
     Args:
         folder: The export.
         against: Anything ``medvlp.load`` opens, or a model in memory.
         images: Image files; 8 synthetic PNG files if None.
         texts: Strings; 9 fixed ones if None (accents, HTML signs and over-long text among them).
+        ema: Compare with the averaged weights of the checkpoint.
 
     Returns:
         The comparison; see :attr:`Verification.ok`.
@@ -100,19 +106,25 @@ def verify(
     """
     place = Path(folder).resolve()
     verify_manifest(place, ExportError)
-    model = against if isinstance(against, DualEncoder) else load(against)
+    name = format_of(place)
+    model = against if isinstance(against, DualEncoder) else load(against, ema=ema)
     training = model.training
     model.eval()
     strings = list(_TEXTS if texts is None else texts)
     with tempfile.TemporaryDirectory(prefix="medvlp-verify-") as scratch:
         paths = _synthetic_images(Path(scratch)) if images is None else [Path(path).resolve() for path in images]
-        theirs = _embed_elsewhere(place, Path(scratch), paths, strings)
+        theirs = _embed_elsewhere(name, place, Path(scratch), paths, strings)
         image_BD = model.encode_image([read_image(path) for path in paths]).cpu()
     text_MD = model.encode_text(strings).cpu()
     model.train(training)
-    return compare(
-        image_BD, text_MD, theirs["image"], theirs["text"], abs(float(theirs["scale"]) - model.scale().item())
+    outcome = compare(
+        image_BD,
+        text_MD,
+        theirs["image"],
+        theirs.get("text", text_MD),  # timm has no text side: its images are ranked against the checkpoint's texts
+        abs(float(theirs["scale"]) - model.scale().item()) if "scale" in theirs else 0.0,
     )
+    return replace(outcome, format=name)
 
 
 def compare(image_BD: Tensor, text_MD: Tensor, image2_BD: Tensor, text2_MD: Tensor, scale_diff: float) -> Verification:
@@ -156,26 +168,19 @@ def _synthetic_images(folder: Path) -> list[Path]:
     return paths
 
 
-def _embed_elsewhere(place: Path, scratch: Path, images: list[Path], texts: list[str]) -> dict[str, Tensor]:
-    request, out = scratch / "request.json", scratch / "out.safetensors"
+def _embed_elsewhere(name: str, place: Path, scratch: Path, images: list[Path], texts: list[str]) -> dict[str, Tensor]:
+    """Run the format's own script, as this library ships it (never a copy from the export), in another process."""
+    request, out, own = scratch / "request.json", scratch / "out.npz", scratch / "script"
     request.write_text(json.dumps({"images": [str(path) for path in images], "texts": texts}), encoding="utf-8")
-    is_open_clip = (place / OPEN_CLIP_CONFIG).is_file()
-    if is_open_clip:
-        own = scratch / "script"
-        own.mkdir()
-        shutil.copyfile(Path(__file__).with_name("embed.py"), own / "embed.py")
-        shutil.copyfile(Path(torchvision_guard.__file__), own / "torchvision_guard.py")
-        command = [sys.executable, str(own / "embed.py")]
-    else:
-        command = [sys.executable, "-m", "medvlp.export.embed_native"]
-    done = subprocess.run([*command, str(request), str(out), str(place)], capture_output=True, text=True, check=False)
+    own.mkdir()
+    command = [sys.executable, str(copy_scripts(name, own)), str(request), str(out), str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=scratch)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
-        reason = lines[-1] if lines else f"exit code {done.returncode}"
-        remedy = f"if the folder was moved, run `medvlp export repoint {place}`" if is_open_clip else None
+        reason = lines[-1].removeprefix("error: ") if lines else f"exit code {done.returncode}"
+        remedy = None if FORMATS[name].movable else f"if the folder was moved, run `medvlp export repoint {place}`"
         raise ExportError(f"the other process could not use it ({reason})", item=place, remedy=remedy)
-    with safe_open(out, framework="pt") as stream:
-        metadata = stream.metadata() or {}
-        if is_open_clip and metadata.get("imported_medvlp") != "False":
+    with np.load(out, allow_pickle=False) as arrays:
+        if bool(arrays["imported_medvlp"]):
             raise ExportError("the other process imported this library, which proves nothing", item=place)
-        return {name: stream.get_tensor(name).to(torch.float32) for name in ("image", "text", "scale")}
+        return {key: torch.from_numpy(arrays[key]) for key in ("image", "text", "scale") if key in arrays}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,9 +22,11 @@ from medvlp.config import dump
 from medvlp.data.batch import Batch
 from medvlp.errors import TrainingError
 from medvlp.io import full_disk_told, write_json, write_text
+from medvlp.loading import AVERAGE
 from medvlp.objectives.base import Losses, Objective, Outputs, check_needs
 from medvlp.objectives.gather import DistributedGather, Gather, LocalGather
 from medvlp.training.checkpoint import Checkpoints, State, latest_checkpoint
+from medvlp.training.ema import Ema
 from medvlp.training.log import RunLog
 from medvlp.training.optim import build_optimizer, rate, set_rate
 from medvlp.training.resume import refuse_changes
@@ -143,6 +146,7 @@ class Engine:
         self.recipe, self.fabric, self.config = recipe, fabric, recipe.config
         self.rank, self.world = int(fabric.global_rank), int(fabric.world_size)
         self.gather: Gather = DistributedGather() if self.world > 1 else LocalGather()
+        self.ema: Ema | None = None
         self.done = 0
 
     def setup(self, checkpoint: Path | None, checkpoints: Checkpoints) -> None:
@@ -159,7 +163,11 @@ class Engine:
             self.recipe.load_model(checkpoint)
         self.module = self.fabric.setup_module(self.recipe.module)
         self.optimizer = self.fabric.setup_optimizers(build_optimizer(self.recipe.parts(), self.config.optimizer))
+        if self.config.ema is not None:
+            self.ema = Ema(self.recipe.module, self.config.ema)
         if state is not None:
+            if self.ema is not None and checkpoint is not None:
+                self._load_average(self.ema, checkpoint, state)
             self.optimizer.load_state_dict(state.tensors["optimizer"])
             self._load_precision(state.tensors.get("precision", {}))
             self.done = state.step
@@ -213,6 +221,8 @@ class Engine:
             self._stop("the gradient is not finite", batch, out, {"gradient_norm": float(norm)})
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.ema is not None:
+            self.ema.update(self.recipe.module)
         self.done += 1
         rates = {f"lr/{group['part']}": torch.tensor(group["lr"]) for group in self.optimizer.param_groups}
         return {**values, "gradient_norm": norm.detach(), **rates}, num_samples
@@ -224,12 +234,20 @@ class Engine:
             state = State(
                 step=self.done,
                 identity=dict(self.recipe.identity),
-                tensors={"optimizer": self.optimizer.state_dict(), "precision": self._precision_state()},
+                tensors={
+                    "optimizer": self.optimizer.state_dict(),
+                    "precision": self._precision_state(),
+                    "ema_updates": self.ema.num_updates if self.ema is not None else 0,
+                },
                 details={"world": self.world, "precision": self.config.precision},
             )
 
             def write(folder: Path) -> None:
                 self.recipe.save_model(folder)
+                if self.ema is not None:
+                    (folder / AVERAGE).mkdir()
+                    with self.ema.swapped(self.recipe.module):
+                        self.recipe.save_model(folder / AVERAGE)
                 write_text(folder / "config.yaml", dump(self.config))
 
             target = checkpoints.save(state, write, {"stage": self.recipe.name, **self.recipe.header})
@@ -271,11 +289,20 @@ class Engine:
 
     def _validate(self, log: RunLog | _NoLog) -> None:
         if self.rank == 0:
-            values = self.recipe.validate()
+            averaged = self.ema is not None and self.ema.config.validation
+            with self.ema.swapped(self.recipe.module) if self.ema is not None and averaged else nullcontext():
+                values = self.recipe.validate()
             if values:
                 log.validation(self.done, values)
         self.fabric.barrier()
         log.restart_clock()
+
+    def _load_average(self, ema: Ema, checkpoint: Path, state: State) -> None:
+        """Read the average as a model, take it over, and put the checkpoint's own weights back."""
+        self.recipe.load_model(checkpoint / AVERAGE)
+        average = Ema(self.recipe.module, ema.config).state_dict()
+        ema.load_state_dict({**average, "num_updates": state.tensors["ema_updates"]})
+        self.recipe.load_model(checkpoint)
 
     def _mean(self, values: dict[str, Tensor]) -> dict[str, float]:
         """Mean over ranks, as numbers."""

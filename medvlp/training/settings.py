@@ -8,6 +8,7 @@ from pydantic import Field
 
 from medvlp.config import Config
 from medvlp.training.checkpoint import Retention
+from medvlp.training.ema import Ema
 from medvlp.training.optim import OptimizerConfig
 
 
@@ -28,10 +29,11 @@ class RunConfig(Config):
     log_every: int = Field(10, ge=1, description="Steps between log lines.")
     validate_every: int = Field(0, ge=0, description="Steps between validations; 0 validates at the end only.")
     tensorboard: bool = Field(True, description="Also write TensorBoard files where it is installed.")
+    ema: Ema.Config | None = Field(None, description="Also keep a moving average of the weights, or none.")
     checkpoint: Retention = Field(Retention(), description="How often to save and what to keep.")
 
 
 HARMLESS = frozenset(
-    {"num_workers", "accelerator", "log_every", "tensorboard", "checkpoint", "grad_checkpointing", "validate_every"}
+    {"num_workers", "accelerator", "log_every", "tensorboard", "checkpoint", "grad_checkpointing", "validate_every"} | {"ema.validation"}
 )
 """Fields that may differ when a run is resumed: they do not change what is learned."""
