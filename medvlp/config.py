@@ -30,6 +30,7 @@ KINDS = {
     "evaluate": "medvlp.zeroshot.evaluate:EvaluateConfig",
     "quickstart": "benchmarks.quickstart.config:QuickstartConfig",
     "names": "benchmarks.names.config:NamesConfig",
+    "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
 }
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

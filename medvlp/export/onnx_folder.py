@@ -116,9 +116,7 @@ def _write(
                 verbose=False,
                 input_names=names,
                 output_names=["embedding_" + ("BD" if names[0].startswith("image") else "MD")],
-                dynamic_shapes=tuple(
-                    {axis: torch.export.Dim.DYNAMIC for axis in dynamic} for dynamic in axes
-                ),
+                dynamic_shapes=tuple({axis: torch.export.Dim.DYNAMIC for axis in dynamic} for dynamic in axes),
                 opset_version=OPSET,
             )
     except Exception as error:  # the exporter can fail in any way, and says why on many lines

@@ -52,9 +52,7 @@ def _fast(tokenizer: Tokenizer) -> tuple[Any, int, str, str]:
         hf, how = inner.tokenizer, _CLEANING[inner.clean_fn.__name__]
     else:
         kind = type(getattr(tokenizer, "inner", tokenizer)).__name__
-        raise ExportError(
-            "has no counterpart without open_clip", item=f"text tokenizer {kind}", remedy=_AS_SAFETENSORS
-        )
+        raise ExportError("has no counterpart without open_clip", item=f"text tokenizer {kind}", remedy=_AS_SAFETENSORS)
     if not getattr(hf, "is_fast", False):
         raise ExportError("is not of the `tokenizers` library", item="text tokenizer", remedy=_AS_SAFETENSORS)
     from tokenizers import Tokenizer as Fast
@@ -81,9 +79,7 @@ def _byte_pairs(inner: Any) -> Any:
     )
     start, end = inner.sot_token_id, inner.eot_token_id
     names = [(inner.decoder[start], start), (inner.decoder[end], end)]
-    fast.post_processor = processors.TemplateProcessing(
-        single=f"{names[0][0]} $A {names[1][0]}", special_tokens=names
-    )
+    fast.post_processor = processors.TemplateProcessing(single=f"{names[0][0]} $A {names[1][0]}", special_tokens=names)
     return fast
 
 

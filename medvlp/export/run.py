@@ -16,6 +16,7 @@ from medvlp.io import atomic_folder, is_disk_full, sha256_json, write_manifest, 
 from medvlp.loading import checkpoint_folder, load
 from medvlp.model import DualEncoder
 
+
 def export(
     checkpoint: str | Path | DualEncoder,
     to: str,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from medvlp.config import resolve_path
 from medvlp.data.augment import Augment
 from medvlp.data.plan import PairPlan
-from medvlp.errors import DataError
+from medvlp.errors import ConfigError, DataError
 from medvlp.finetune import few_shot, probe
 from medvlp.finetune.classifier import Classifier
 from medvlp.finetune.config import Classification, FewShot, FinetuneConfig, Full, Linear, Lora, Probe
@@ -187,6 +187,8 @@ def steps(
 ) -> dict[str, Any]:
     """Train by the engine; the network then holds the chosen weights, additions merged."""
     probe.refuse_absent(train)
+    if dev is None and job.config.select == "best":
+        raise ConfigError("needs a development split", item="select: best", remedy="use last")
     config = job.config.model_copy(update={"seed": seed})
     if isinstance(config.method, FewShot):
         config = config.model_copy(update={"batch_size": min(config.batch_size, len(train))})

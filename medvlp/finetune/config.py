@@ -27,6 +27,7 @@ class Start(Config):
         None, description="For timm:NAME only: `none` for random, `timm` for timm's own, or a weight file."
     )
     image_size: int | None = Field(None, ge=16, description="Side of the square input in pixels; the tower's own.")
+    ema: bool = Field(False, description="Take the averaged weights that a run or checkpoint keeps.")
 
 
 class Classification(Config):

@@ -17,6 +17,8 @@ from medvlp.finetune.config import Probe
 from medvlp.zeroshot.task import Task
 
 Floats = NDArray[np.float64]
+Layer = tuple[Floats, Floats, bool]
+"""Weights (K, I), biases (K,), and whether the solver converged."""
 _SMALLEST = 1e-12
 NO_DEV = "holds no labelled row, so C cannot be chosen"
 NO_DEV_REMEDY = "set method.C, or prepare the data with a development split"
@@ -64,16 +66,15 @@ def solve(config: Probe, balanced: bool, train: Task, train_NI: Any, dev: Task |
         if dev is None or len(dev) == 0:
             raise DataError(NO_DEV, item="split dev", remedy=NO_DEV_REMEDY)
         scaled_MI = (np.asarray(dev_MI, dtype=np.float64) - mean_I) / scale_I
-        start = None
         for value in grid(config):
-            start = _fit(value, config, balanced, train, scaled_NI, start)
-            loss = log_loss(dev, _linear(scaled_MI, start))
+            layer = _fit(value, config, balanced, train, scaled_NI)
+            loss = log_loss(dev, _linear(scaled_MI, layer))
             if not tried or loss < min(tried.values()):
-                chosen, found = value, start
+                chosen, found = value, layer
             tried[value] = loss
     if found is None:
         assert chosen is not None
-        found = _fit(chosen, config, balanced, train, scaled_NI, None)
+        found = _fit(chosen, config, balanced, train, scaled_NI)
     weight_KI, bias_K, converged = found
     assert chosen is not None
     weight_KI = weight_KI / scale_I
@@ -109,56 +110,27 @@ def refuse_absent(task: Task) -> None:
         raise DataError(problem, item=f"class {label}", remedy="leave it out with task.classes, or add data")
 
 
-def _linear(features_NI: Floats, layer: tuple[Floats, Floats, bool]) -> Floats:
+def _linear(features_NI: Floats, layer: Layer) -> Floats:
     return features_NI @ layer[0].T + layer[1]
 
 
-def _fit(
-    C: float, config: Probe, balanced: bool, task: Task, scaled_NI: Floats, start: tuple[Floats, Floats, bool] | None
-) -> tuple[Floats, Floats, bool]:
-    """Fit every class; ``start``, the solution at another C, only saves iterations."""
-    if task.mode == "single":
-        return _softmax_fit(C, config, balanced, task.target_N, scaled_NI, len(task.classes), start)
-    parts = []
-    for k in range(len(task.classes)):
-        own = None if start is None else (start[0][k : k + 1], start[1][k : k + 1], start[2])
-        parts.append(_solver(C, config, balanced, task.target_NK[:, k].astype(int), scaled_NI, own))
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), all(p[2] for p in parts)
+def _fit(C: float, config: Probe, balanced: bool, task: Task, scaled_NI: Floats) -> Layer:
+    if task.mode == "multi":
+        parts = [_solver(C, config, balanced, truth_N.astype(int), scaled_NI) for truth_N in task.target_NK.T]
+        return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]), all(p[2] for p in parts)
+    weight_KI, bias_K, converged = _solver(C, config, balanced, task.target_N, scaled_NI)
+    if len(task.classes) == 2:
+        # scikit-learn solves two classes as one logit: softmax over (0, logit) gives the same probabilities.
+        weight_KI = np.concatenate([np.zeros_like(weight_KI), weight_KI])
+        bias_K = np.concatenate([np.zeros(1), bias_K])
+    return weight_KI, bias_K, converged
 
 
-def _softmax_fit(
-    C: float,
-    config: Probe,
-    balanced: bool,
-    target_N: NDArray[np.int64],
-    scaled_NI: Floats,
-    num_classes: int,
-    start: tuple[Floats, Floats, bool] | None,
-) -> tuple[Floats, Floats, bool]:
-    if num_classes > 2:
-        return _solver(C, config, balanced, target_N, scaled_NI, start)
-    own = None if start is None else (start[0][1:], start[1][1:], start[2])
-    weight_1I, bias_1, converged = _solver(C, config, balanced, target_N, scaled_NI, own)
-    # scikit-learn solves two classes as one logit: softmax over (0, logit) gives the same probabilities.
-    return np.concatenate([np.zeros_like(weight_1I), weight_1I]), np.concatenate([np.zeros(1), bias_1]), converged
-
-
-def _solver(
-    C: float,
-    config: Probe,
-    balanced: bool,
-    target_N: NDArray[np.int64],
-    scaled_NI: Floats,
-    start: tuple[Floats, Floats, bool] | None,
-) -> tuple[Floats, Floats, bool]:
+def _solver(C: float, config: Probe, balanced: bool, target_N: NDArray[np.int64], scaled_NI: Floats) -> Layer:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(
-        C=C, max_iter=config.max_iter, class_weight="balanced" if balanced else None, warm_start=start is not None
-    )
-    if start is not None:
-        model.coef_, model.intercept_ = start[0].copy(), start[1].copy()
+    model = LogisticRegression(C=C, max_iter=config.max_iter, class_weight="balanced" if balanced else None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # reported as a fact of the result instead
         model.fit(scaled_NI, target_N)

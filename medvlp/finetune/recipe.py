@@ -17,6 +17,7 @@ from medvlp.finetune.data import Labelled, LabelledBatch, batches
 from medvlp.finetune.depth import depths, layer_rates, part
 from medvlp.finetune.lora import add_lora, trained_share
 from medvlp.io import atomic_folder, read_json, write_json
+from medvlp.loading import AVERAGE
 
 if TYPE_CHECKING:
     from medvlp.data.batch import Batch
@@ -168,8 +169,8 @@ class FinetuneRecipe:
         write_state_dict(folder / WEIGHTS, self.network.state_dict())
 
     def load_final(self, checkpoint: Path) -> None:
-        """Take over the weights that a finished run is used with."""
-        self.load_model(checkpoint)
+        """Take over the weights that a finished run is used with: the moving average where one is kept."""
+        self.load_model(checkpoint if self.config.ema is None else checkpoint / AVERAGE)
 
     def load_model(self, folder: Path) -> None:
         """Read what :meth:`save_model` wrote."""

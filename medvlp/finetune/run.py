@@ -55,7 +55,8 @@ def run(config: FinetuneConfig, out: str | Path, *, resume: str = "auto", dry_ru
     tower = open_start(config.start)
     start = {"source": config.start.model, "weights_sha256": tower_digest(tower), "image_size": tower.preprocess.size}
     facts: dict[str, str | None] = {"start": str(start["weights_sha256"]), "data": _data_digest(config)}
-    own = identity(config, HARMLESS | _NOT_LEARNED, facts)
+    chooses = {"validate_every", "ema.validation"} if config.select == "best" else set()
+    own = identity(config, (HARMLESS | _NOT_LEARNED) - chooses, facts)
     place = Place(fabric, own, {"start": start, "data_digest": facts["data"]}, resume, dry_run)
     if not dry_run and fabric.global_rank == 0:
         _claim(config, out, own, resume)
@@ -83,6 +84,10 @@ def check(config: FinetuneConfig, resume: str) -> None:
         )
     if isinstance(config.task, Segmentation) and config.image_augment is not None:
         raise ConfigError("would not move the masks", item="image_augment", remedy="use task.flips")
+    if isinstance(config.task, Segmentation) and (config.class_weights != "none" or config.sampling != "natural"):
+        raise ConfigError(
+            "are for classes of whole images", item="class_weights, sampling", remedy="leave them at none and natural"
+        )
     if isinstance(method, Probe | Linear) and config.image_augment is not None:
         raise ConfigError(
             f"method {method.name} embeds each image once", item="image_augment", remedy="set it to null, or use full"

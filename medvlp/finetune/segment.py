@@ -18,6 +18,7 @@ from rich.console import Console
 
 from medvlp.data.image import read_image
 from medvlp.data.plan import PairPlan
+from medvlp.errors import ConfigError
 from medvlp.finetune.config import FewShot, FinetuneConfig, Probe, Segmentation
 from medvlp.finetune.losses import PixelObjective
 from medvlp.finetune.masks import MaskData, Masked, MaskSet, read_folder, read_mask
@@ -53,6 +54,8 @@ def run(config: FinetuneConfig, tower: Any, place: Place, out: Path, start: Mapp
     plan = PairPlan(len(data), config.batch_size, config.seed)
     objective = PixelObjective(task.data.ignore, config.label_smoothing)
     development = found.splits["dev"]
+    if not development and config.select == "best":
+        raise ConfigError("needs a development split", item="select: best", remedy="use last")
 
     def score() -> dict[str, float]:
         return _development(network, development, found, objective) if development else {}

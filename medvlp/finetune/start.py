@@ -22,9 +22,11 @@ def open_start(start: Start) -> Any:
 
     Raises:
         ConfigError: If weights are named for an address that brings its own, or the size does not fit.
-        CheckpointError: If nothing is there, or it does not fit.
+        CheckpointError: If nothing is there, it does not fit, or no average is kept.
     """
     if start.model.startswith(_TIMM):
+        if start.ema:
+            raise ConfigError("timm networks keep no averaged weights", item="start.ema", remedy="set it to false")
         weights = start.weights if start.weights is not None else "none"
         name = start.model.removeprefix(_TIMM)
         return TimmImage(TimmImage.Config(model=name, weights=weights, image_size=start.image_size)).eval()
@@ -34,7 +36,7 @@ def open_start(start: Start) -> Any:
         )
     import medvlp
 
-    tower = medvlp.load(start.model).image
+    tower = medvlp.load(start.model, ema=start.ema).image
     return resized(tower, start.image_size).eval()
 
 

@@ -34,6 +34,7 @@ class RunConfig(Config):
 
 
 HARMLESS = frozenset(
-    {"num_workers", "accelerator", "log_every", "tensorboard", "checkpoint", "grad_checkpointing", "validate_every"} | {"ema.validation"}
+    {"num_workers", "accelerator", "log_every", "tensorboard", "checkpoint", "grad_checkpointing", "validate_every"}
+    | {"ema.validation"}
 )
 """Fields that may differ when a run is resumed: they do not change what is learned."""

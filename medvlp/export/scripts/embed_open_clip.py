@@ -30,9 +30,7 @@ def embed(folder: Path, images: Sequence[str], texts: Sequence[str]) -> dict[str
         model.encode_image(torch.stack([preprocess(Image.open(path)) for path in part]), normalize=True)
         for part in embed_parts.batches(images)
     ]
-    text_parts = [
-        model.encode_text(tokenizer(list(part)), normalize=True) for part in embed_parts.batches(texts)
-    ]
+    text_parts = [model.encode_text(tokenizer(list(part)), normalize=True) for part in embed_parts.batches(texts)]
     result = {"image": image_parts, "text": text_parts}
     return {
         **{side: torch.cat(parts).numpy() for side, parts in result.items() if parts},
