@@ -216,13 +216,18 @@ def test_graph_build_and_stats(write, calls, capfd, tmp_path):
 
 def test_export_with_and_without_its_verb(calls, capfd, tmp_path):
     noted = calls("medvlp.export.run", "export", tmp_path)
+    outcome = type("Outcome", (), {"ok": True, "__str__": lambda self: "largest difference 1e-6"})()
+    compared = calls("medvlp.export.verify", "verify", outcome)
     assert run(["export", "runs/x", "--to", "safetensors", "--out", "e", "--verify"]) == 0
     assert run(["export", "checkpoint", "runs/x", "--out", "e"]) == 0
-    assert noted[0] == (("runs/x", "safetensors", Path("e")), {"overwrite": False, "check": True, "results": None})
-    assert noted[1][0] == ("runs/x", "open_clip", Path("e"))
-    assert "export (verified): " in capfd.readouterr().out
-    assert run(["export", "runs/x", "--to", "onnx", "--out", "e"]) == 2
-    assert "onnx" in capfd.readouterr().err
+    assert noted[0] == (("runs/x", "safetensors", Path("e")), {"overwrite": False, "results": None, "ema": False})
+    assert compared[1] == ((tmp_path, "runs/x"), {"ema": False})
+    assert noted[2][0] == ("runs/x", "open_clip", Path("e"))
+    said = capfd.readouterr().out
+    assert "largest difference 1e-6" in said
+    assert "export (verified): " in said
+    assert run(["export", "runs/x", "--to", "tflite", "--out", "e"]) == 2
+    assert "tflite" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])

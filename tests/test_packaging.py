@@ -57,7 +57,7 @@ def imports(tree, *, nested):
 
 
 # Copied into an export and run there, by a process without the library.
-STAND_ALONE = {ROOT / "medvlp" / "export" / "embed.py"}
+STAND_ALONE = {*(ROOT / "medvlp" / "export" / "scripts").glob("*.py")}
 
 
 def third_party(nested):

@@ -1,4 +1,4 @@
-"""Models for others to use: open_clip folders and plain safetensors, each with a card and a check.
+"""Models for others to use: open_clip, transformers, timm, ONNX and plain safetensors, with a card and a check.
 
 Lives here: writing, re-pointing and verifying exports.
 Not here: checkpoints of a run (``medvlp.training.checkpoint``) and reading models (``medvlp.loading``).

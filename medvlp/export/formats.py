@@ -49,7 +49,7 @@ FORMATS: dict[str, Format] = {
     "hf": Format(write_hf, "stock transformers and timm"),
     "timm": Format(write_timm, "stock timm", texts=False),
     "onnx": Format(write_onnx, "onnxruntime and tokenizers, no torch", with_torch=False),
-    "safetensors": Format(_write_safetensors, "this library, or timm and transformers by its script"),
+    "safetensors": Format(_write_safetensors, "timm, transformers or open_clip through its script"),
 }
 
 

@@ -45,7 +45,15 @@ def write_hf(model: DualEncoder, folder: Path, target: Path) -> None:
 
 def _save(encoder: Any, folder: Path) -> None:
     """Let transformers write its weights, under the names it publishes; the configuration names no local path."""
-    encoder.save_pretrained(str(folder))
+    from transformers.utils import logging as hf_logging
+
+    bar = hf_logging.is_progress_bar_enabled()
+    hf_logging.disable_progress_bar()
+    try:
+        encoder.save_pretrained(str(folder))
+    finally:
+        if bar:
+            hf_logging.enable_progress_bar()
     hf.write_config(encoder, folder)
 
 

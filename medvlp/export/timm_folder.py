@@ -30,7 +30,7 @@ def write_timm(model: DualEncoder, folder: Path, target: Path) -> None:
         raise ExportError(
             "timm holds its own networks only",
             item=f"image: {model.config.image.name}",
-            remedy="export with `--to hf`, `--to open_clip` or `--to safetensors`",
+            remedy="export with `--to safetensors`, which holds any model",
         )
     write_timm_tower(model.image, model.preprocess, folder)
     write_heads(model, folder, text=False)

@@ -110,7 +110,7 @@ def test_commands_are_found():
         ("trian keep", "No such command"),
         ("graph build doid", "Missing parameter: out"),
         ("graph build doid --out x --overwrit", "No such option"),
-        ("export runs/keep --to onnx --out x", "onnx"),
+        ("export runs/keep --to tflite --out x", "tflite"),
         ("graph build diod --out x", "doid"),
         ("prepare doid --out x", "kind"),
         ("graph build doid --out x --set soucres=1", "sources"),

@@ -113,8 +113,8 @@ def test_what_open_clip_cannot_express_is_refused_by_name(bert, tmp_path):
 
 
 def test_unknown_format_and_existing_folder(model, exported):
-    with pytest.raises(ExportError, match=r"onnx: no such format; use open_clip or safetensors"):
-        export(model, "onnx", exported)
+    with pytest.raises(ExportError, match=r"tflite: no such format; use open_clip, hf, timm, onnx or saf"):
+        export(model, "tflite", exported)
     with pytest.raises(DataError, match=r"already exists; remove it"):
         export(model, "open_clip", exported)
 

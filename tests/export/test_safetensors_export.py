@@ -62,6 +62,44 @@ def test_card_quotes_sources_licences_and_scores(bert, tmp_path):
     assert "None recorded." in plain
 
 
+def test_card_gives_floors_weights_and_digests(bert, tmp_path):
+    model = tiny_model(bert)
+    source = {"id": "HPO", "version": "hp/releases/2025-01-16", "licence": "HPO licence", "terms": {"kept": 19034}}
+    (tmp_path / "graph").mkdir()
+    write_manifest(tmp_path / "graph", {"sources": [source], "digest": "ab12"})
+    run = tmp_path / "run"
+    checkpoint = run / "checkpoints" / "step-00000300"
+    checkpoint.mkdir(parents=True)
+    save_model(model, checkpoint)
+    write_manifest(checkpoint, {"step": 300, "data_digest": "cd34"})
+    (run / "config.yaml").write_text(f"kind: align\ngraph: {tmp_path / 'graph'}\ndata: gone\nema: {{decay: 0.99}}\n")
+    metric = {"name": "auroc", "value": 0.8, "low": 0.7, "high": 0.9, "n": 50}
+    lead = {"value": 0.2, "low": 0.1, "high": 0.3}
+    floors = [
+        {"name": "colour", "skipped": None, "metrics": [{**metric, "value": 0.6, "lead": lead}]},
+        {"name": "prior", "skipped": "one class only", "metrics": []},
+    ]
+    results = {"metrics": [metric], "floors": floors, "data": {"split_sha256": "ef56"}, "seed": 3}
+    (run / "results.json").write_text(json.dumps(results))
+    card = write_card(model, "hf", checkpoint, ema=True)
+    for expected in (
+        "| HPO | hp/releases/2025-01-16 | HPO licence | 19,034 |",
+        "Store `gone`.\n\nIts manifest was not there when this card was made.",
+        "| auroc | 0.8000 | 0.7000 to 0.9000 | 50 |",
+        "| colour | auroc | 0.6000 | 0.2000 | 0.1000 to 0.3000 |",
+        "| prior | not computed: one class only | | | |",
+        "Measured on: split_sha256 `ef56`, seed 3.",
+        "- optimiser steps: 300\n- moving average of the weights over the run, decay 0.99",
+        "- data digest at training: `cd34`",
+        "- sha256 of the training configuration: `",
+        'embed_towers.pooled(text_tower(**tokens), tokens["attention_mask"], "mean")',
+        "## Intended use",
+        "## Limits",
+    ):
+        assert expected in card, expected
+    assert "- weights of the last step, not averaged" in write_card(model, "hf", checkpoint)
+
+
 def test_results_file_must_be_readable(bert, tmp_path):
     from medvlp.errors import DataError
 
