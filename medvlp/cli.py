@@ -117,6 +117,28 @@ def train(
 
 
 @app.command()
+def finetune(
+    config: Annotated[str, typer.Argument(help="A configuration of kind `finetune`: a path or a name.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The run folder.")],
+    resume: Annotated[str, typer.Option(help="auto or never.")] = "auto",
+    dry_run: Annotated[bool, typer.Option(help="Check everything, do one real step, write nothing.")] = False,
+    overrides: SET = None,
+) -> None:
+    """Fine-tune an image tower (probe, few-shot, LoRA, whole) on classes or pixels, and score it on test.
+
+    Example: medvlp finetune finetune/probe --out runs/probe --set start.model=runs/keep
+    """
+    from medvlp.config import load
+
+    loaded: Any = load(config, overrides or (), kind="finetune")
+    from medvlp.finetune.run import run as fine_tune
+
+    done = fine_tune(loaded, out, resume=resume, dry_run=dry_run)
+    if os.environ.get("RANK", "0") == "0":
+        typer.echo("dry run: passed" if dry_run else f"fine-tuned: {done}")
+
+
+@app.command()
 def evaluate(
     config: Annotated[str, typer.Argument(help="A configuration of kind `evaluate`: a path or a shipped name.")],
     out: OUT,

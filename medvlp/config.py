@@ -26,9 +26,11 @@ KINDS = {
     "pairs": "data_prep.pairs.config:PairsConfig",
     "knowledge": "medvlp.training.knowledge:KnowledgeConfig",
     "align": "medvlp.training.align:AlignConfig",
+    "finetune": "medvlp.finetune.config:FinetuneConfig",
     "evaluate": "medvlp.zeroshot.evaluate:EvaluateConfig",
     "quickstart": "benchmarks.quickstart.config:QuickstartConfig",
     "names": "benchmarks.names.config:NamesConfig",
+    "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
 }
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

@@ -223,6 +223,11 @@ class DualEncoder(nn.Module):
         return self.logit_scale.device
 
 
+def build_image_tower(config: ImageConfig, source: Path | None = None) -> Any:
+    """Build the image tower of a configuration alone; ``source`` as in :class:`DualEncoder`."""
+    return _IMAGE_TOWERS[type(config)](config, source=source)
+
+
 def save_model(model: DualEncoder, folder: Path) -> Path:
     """Write everything :func:`load_model` needs into ``folder``; a new folder appears whole or not at all.
 

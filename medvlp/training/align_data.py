@@ -108,7 +108,7 @@ class AlignData(Dataset[Item]):
         )
 
 
-class _Order:
+class Order:
     """The draws of each step from a start on, one list per batch; without end."""
 
     def __init__(self, plan: Plan, start: int, rank: int, world: int) -> None:
@@ -141,7 +141,7 @@ def batches(
     """
     loader: Any = DataLoader(
         data,
-        batch_sampler=_Order(plan, start, rank, world),  # type: ignore[arg-type]
+        batch_sampler=Order(plan, start, rank, world),  # type: ignore[arg-type]
         num_workers=num_workers,
         collate_fn=list,
         pin_memory=pin,

@@ -157,7 +157,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
     page = report.render(value, _examples(config, store, task, system.probability_NK))
     with full_disk_told(out), atomic_folder(out, replace=overwrite) as partial:
         write_json(partial / "results.json", value)
-        _write_predictions(partial / "predictions.parquet", task, system.probability_NK)
+        write_predictions(partial / "predictions.parquet", task, system.probability_NK)
         write_text(partial / "report.html", page)
         write_manifest(partial, {"format": results.FORMAT})
     return out
@@ -319,7 +319,8 @@ def _examples(config: EvaluateConfig, store: PairsStore, task: Task, probability
     ]
 
 
-def _write_predictions(path: Path, task: Task, probability_NK: Floats) -> None:
+def write_predictions(path: Path, task: Task, probability_NK: Floats) -> None:
+    """Write key, case, truth, answer and every probability of each image as Parquet."""
     import pyarrow
     import pyarrow.parquet
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.errors import DataError
-from medvlp.metrics import bootstrap, classification, curves, hierarchy
+from medvlp.metrics import bootstrap, calibration, classification, curves, hierarchy
 from medvlp.metrics._weighted import nanmean_columns
 from medvlp.zeroshot.classifier import fit_thresholds
 from medvlp.zeroshot.task import Hierarchy, Task
@@ -40,13 +40,14 @@ SPECS: dict[str, Spec] = {
     "sensitivity_at_specificity": Spec("Sensitivity, threshold from development split"),
     "specificity_reached": Spec("Specificity reached at that threshold"),
     "roc_point_sensitivity": Spec("Sensitivity, best point on this ROC curve (optimistic)"),
+    "ece": Spec("Expected calibration error", higher_is_better=False),
     "hierarchical_accuracy": Spec("Hierarchical accuracy"),
     "equal_or_ancestor_accuracy": Spec("Right or an ancestor of right"),
     "mistake_distance": Spec("Distance of mistakes in the graph", "edges", higher_is_better=False),
 }
 SINGLE = tuple(SPECS)
 MULTI = ("auroc", "average_precision", "f1_macro", "sensitivity_at_specificity", "specificity_reached",
-         "roc_point_sensitivity")  # fmt: skip
+         "roc_point_sensitivity", "ece")  # fmt: skip
 PER_CLASS = ("sensitivity", "precision", "f1", "auroc", "average_precision", "roc_point_sensitivity")
 
 
@@ -138,6 +139,8 @@ def scores(
         out[name] = nanmean_columns(out[f"class.{name}"][:, columns])
     if task.mode == "multi":
         out["f1_macro"] = nanmean_columns(out["class.f1"][:, columns])
+        gaps = [_calibration(task.target_NK[:, k], probability_NK[:, k], weight_SN) for k in columns]
+        out["ece"] = nanmean_columns(np.stack(gaps, axis=1))
         return out
     target_N, answer_N, num = task.target_N, probability_NK.argmax(1), len(task.classes)
     by_class = classification.class_scores(target_N, answer_N, num, weight_SN)
@@ -146,6 +149,7 @@ def scores(
     out["balanced_accuracy"] = nanmean_columns(by_class["sensitivity"])
     out["f1_macro"] = nanmean_columns(by_class["f1"])
     out["f1_weighted"] = classification.f1(target_N, answer_N, num, "weighted", weight_SN)
+    out["ece"] = _calibration(target_N == answer_N, probability_NK.max(1), weight_SN)
     undefined = np.full(num_sets, nan)
     hierarchical = ("hierarchical_accuracy", "equal_or_ancestor_accuracy", "mistake_distance")
     if places is None:
@@ -154,6 +158,11 @@ def scores(
     out[hierarchical[1]] = hierarchy.hierarchical_accuracy(target_N, answer_N, places.above_KK, weight_SN)
     out[hierarchical[2]] = hierarchy.mistake_distance(target_N, answer_N, places.distance_KK, weight_SN)
     return out
+
+
+def _calibration(right_N: Any, confidence_N: Floats, weight_SN: Floats) -> Floats:
+    """Calibration error; rounding may put a probability a hair outside [0, 1]."""
+    return calibration.expected_calibration_error(right_N, np.clip(confidence_N, 0.0, 1.0), weight_SN)
 
 
 def _called(true_N: Any, score_N: Floats, threshold: float, weight_SN: Floats) -> dict[str, Floats]:
