@@ -35,13 +35,22 @@ class Example:
 
 def example(image: Image.Image, truth: list[str], classes: list[str], probability_K: Any) -> Example:
     """Make an example with a small JPEG of the image inside."""
+    order = sorted(range(len(classes)), key=lambda k: -probability_K[k])[:_TOP_ANSWERS]
+    return Example(thumbnail(image), tuple(truth), tuple((classes[k], float(probability_K[k])) for k in order))
+
+
+def thumbnail(image: Image.Image, side: int = _THUMBNAIL) -> str:
+    """Return a small JPEG as a data URI."""
     small = image.convert("RGB")
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    small.thumbnail((side, side))
     stream = io.BytesIO()
     small.save(stream, format="JPEG", quality=85)
-    order = sorted(range(len(classes)), key=lambda k: -probability_K[k])[:_TOP_ANSWERS]
-    uri = "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
-    return Example(uri, tuple(truth), tuple((classes[k], float(probability_K[k])) for k in order))
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def style() -> str:
+    """Return the style sheet that every page of the project shares."""
+    return TEMPLATE.read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
 
 
 def render(results: dict[str, Any], examples: list[Example] | None = None) -> str:
