@@ -91,12 +91,9 @@ def prepare(
     if (config is None) == (dataset is None):
         raise ConfigError("name one thing to prepare", remedy="a configuration, a folder of images, or --dataset")
     if dataset is not None:
-        chosen = [
-            f"source.dataset={dataset}",
-            f"source.size={size}",
-            *([] if root is None else [f"source.root={root}"]),
-        ]
-        loaded = load("pairs/medmnist", [*chosen, *(overrides or ())], kind="pairs")
+        where = [] if root is None else [f"source.root={root}"]
+        chosen = [f"source.dataset={dataset}", f"source.size={size}", *where, *(overrides or ())]
+        loaded = load("pairs/medmnist", chosen, kind="pairs")
     elif Path(str(config)).is_dir():
         loaded = import_from_checkout("data_prep.pairs.layout").detect_layout(config, overrides=overrides or ())
     else:
@@ -141,21 +138,28 @@ def train(
 
 @app.command()
 def evaluate(
-    config: Annotated[str, typer.Argument(help="A configuration of kind `evaluate`: a path or a shipped name.")],
+    config: Annotated[
+        str, typer.Argument(help="A configuration of kind `evaluate` or `retrieval`: a path or a shipped name.")
+    ],
     out: OUT,
     overwrite: OVERWRITE = False,
     overrides: SET = None,
 ) -> None:
-    """Score a model zero-shot and write results.json and report.html.
+    """Score a model zero-shot (diagnosis, or retrieval of texts and images) and write results.json and report.html.
 
     Example: medvlp evaluate my_evaluation.yaml --out results/keep --set checkpoint=runs/keep
     """
     from medvlp.config import load
 
-    loaded: Any = load(config, overrides or (), kind="evaluate")
-    from medvlp.zeroshot.evaluate import evaluate as run
+    loaded: Any = load(config, overrides or (), kind=("evaluate", "retrieval"))
+    if loaded.kind == "retrieval":
+        from medvlp.zeroshot.retrieval import evaluate_retrieval
 
-    done = run(loaded, out, overwrite=overwrite)
+        done = evaluate_retrieval(loaded, out, overwrite=overwrite)
+    else:
+        from medvlp.zeroshot.evaluate import evaluate as run
+
+        done = run(loaded, out, overwrite=overwrite)
     typer.echo(f"results: {done}")
 
 

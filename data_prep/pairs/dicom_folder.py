@@ -120,9 +120,8 @@ def list_dicom(source: DicomFolder) -> Listing:
     if rows:
         listing.note("rows of the table without a DICOM file", len(rows))
     if not listing.items:
-        raise DataError(
-            f"no DICOM image to use ({_counted(listing)})", item=root, remedy="check source.images and join"
-        )
+        problem = f"no DICOM image to use ({_counted(listing)})"
+        raise DataError(problem, item=root, remedy="check source.images and source.join")
     listing.sources["DICOM objects"] = sha256_json(sorted(hashed(uid, salt) for uid in uids))
     return listing
 

@@ -19,7 +19,7 @@ Level = Literal["split", "class", "case", "any"]
 
 
 class ClassFolders(Config):
-    """Folders within folders; ``levels`` says what the name of each level means, one sub-folder per class by default."""
+    """Folders of images; ``levels`` says what the names of nested folders mean: by default, one folder per class."""
 
     name: Literal["class_folders"] = Field(description="Kind of source.")
     images: str = Field(description="Folder that holds the folders.")

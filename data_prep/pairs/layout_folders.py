@@ -60,11 +60,11 @@ def _class_folders(root: Path, say: Callable[[str], None], remedy: str) -> Pairs
         folders = [child for folder in folders for child in shown_folders(folder)]
     classes = sorted({folder.name for folder in folders if image_files(folder)})
     if not classes and (nested := _nested(folders)):
-        shown = ", ".join(levels)
+        above = "split, " if len(levels) > 1 else ""
         raise DataError(
             f"folders within folders ({nested}): it is not clear which of them are classes",
             item=root,
-            remedy=f"write a config with source.levels, for example [{shown}, case] or [{shown.replace('class', 'case')}, class]",
+            remedy=f"write a config with source.levels: [{above}class, case] or [{above}case, class]",
         )
     if len(classes) < 2:
         raise DataError(problem, item=root, remedy=remedy)
@@ -96,7 +96,7 @@ def _shards(root: Path, shards: list[Path], say: Callable[[str], None], remedy: 
         raise DataError("holds both tar shards and images", item=root, remedy=remedy)
     words = Counter(path.name.replace("_", "-").replace(".", "-").split("-")[0] for path in shards)
     split = is_split_level(list(words))
-    say(f"layout: {len(shards)} tar shards in the webdataset layout{', splits by the shards' names' if split else ''}")
+    say(f"layout: {len(shards)} tar shards in the webdataset layout{', splits by their names' if split else ''}")
     return PairsConfig(
         source=WebDataset(
             name="webdataset",

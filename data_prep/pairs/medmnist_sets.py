@@ -82,9 +82,6 @@ def list_medmnist(source: MedMnist) -> Listing:
 
 
 def _info(name: str) -> dict[str, Any]:
-    from medvlp import torchvision_guard
-
-    torchvision_guard.install()
     every: dict[str, dict[str, Any]] = require("medmnist", "medmnist").INFO
     flat = [known for known in every if not known.endswith("3d")]
     if name not in flat:
@@ -105,9 +102,7 @@ def _file(source: MedMnist, info: dict[str, Any]) -> Path:
     if path.is_file():
         return path
     url, digest = info[_keyed("url", source.size)], info[_keyed("MD5", source.size)]
-    remedy = (
-        f"download {url} (MD5 {digest}) elsewhere, save it as {path.name} and set source.root (--root) to its folder"
-    )
+    remedy = f"download {url} (MD5 {digest}) elsewhere, name it {path.name}, set source.root (--root) to its folder"
     if not source.download:
         raise DataError("not there, and source.download is off", item=path, remedy=remedy)
     if not url.startswith("https://"):

@@ -36,6 +36,7 @@ MAX_IMAGE_BYTES = 1 << 30
 MAX_TEXT_BYTES = 1 << 20
 _MAX_GROWTH = 200  # a gzip of images hardly shrinks; beyond this factor it is a bomb
 _BLOCK = 512
+_BOMB = f"grows more than {_MAX_GROWTH}-fold when unpacked"
 _REPACK = "write the shard again from its source"
 
 
@@ -208,7 +209,7 @@ def _members(
 ) -> Iterator[tuple[tarfile.TarInfo, int, Path]]:
     """Yield every member with the place of its data; the archive has to end as the format says."""
     path = shard
-    cut = f"{shard.name}: the archive is cut or damaged after"
+    cut = "the archive is cut or damaged after"
     with shard.open("rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
     if packed:
@@ -227,9 +228,8 @@ def _members(
             if stream.read(_BLOCK) != bytes(_BLOCK):
                 raise tarfile.ReadError("no end mark")
     except tarfile.TarError:
-        raise DataError(
-            f"{cut} {number} members ({num_samples()} samples, the last may be part)", remedy=_REPACK
-        ) from None
+        found = f"{number} members ({num_samples()} samples, the last may be part)"
+        raise DataError(f"{cut} {found}", item=shard.name, remedy=_REPACK) from None
 
 
 def _unpacked(shard: Path, listing: Listing) -> Path:
@@ -241,11 +241,7 @@ def _unpacked(shard: Path, listing: Listing) -> Path:
             while block := packed.read(1 << 20):
                 total += len(block)
                 if total > limit:
-                    raise DataError(
-                        f"grows more than {_MAX_GROWTH}-fold when unpacked",
-                        item=shard.name,
-                        remedy="unpack it yourself",
-                    )
+                    raise DataError(_BOMB, item=shard.name, remedy="unpack it yourself")
                 plain.write(block)
     except EOFError:  # the reader of the tar counts the whole members and then misses the end mark
         listing.note("shards whose compression is cut at its end")

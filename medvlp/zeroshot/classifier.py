@@ -50,13 +50,14 @@ def class_vectors(model: Any, prompts: PromptSet, *, absent: bool = False, batch
     parts = []
     for begin in range(0, len(distinct), batch_size):
         parts.append(to_numpy(model.encode_text(distinct[begin : begin + batch_size])))
-    text_PD = _unit(np.concatenate(parts), "prompts")
+    text_PD = unit(np.concatenate(parts), "prompts")
     row = {text: number for number, text in enumerate(distinct)}
     mean_KD = np.stack([text_PD[[row[text] for text in texts]].mean(0) for texts in texts_K])
-    return _unit(mean_KD, "class vectors")
+    return unit(mean_KD, "class vectors")
 
 
-def _unit(value_ND: Floats, item: str) -> Floats:
+def unit(value_ND: Floats, item: str) -> Floats:
+    """Scale rows to unit length; a zero or a NaN is a :class:`DataError` that names ``item``."""
     norm_N1 = np.linalg.norm(value_ND, axis=1, keepdims=True)
     if not np.isfinite(norm_N1).all() or (norm_N1 < _SMALLEST_NORM).any():
         raise DataError("an embedding is zero or not finite", item=item, remedy="check the model's weights")
@@ -108,7 +109,7 @@ def embed_images(model: Any, split: Any, batch_size: int = 64, *, rows: Sequence
     image_ND = np.concatenate(parts) if parts else np.zeros((0, 1))
     if len(image_ND) != len(rows):
         raise DataError(f"{len(image_ND)} embeddings for {len(rows)} images", item=split.name)
-    return _unit(image_ND, f"images of {split.name}") if len(image_ND) > 0 else image_ND
+    return unit(image_ND, f"images of {split.name}") if len(image_ND) > 0 else image_ND
 
 
 def _chunks(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -106,7 +106,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
     if len(task) == 0:
         raise DataError("holds no labelled row", item=f"split {config.split} of {config.data}", remedy="choose another")
     prompts = from_config(config.prompts, graph, {label: concepts[label] for label in classes}, config.seed)
-    model = _model(config) if model is None else model
+    model = open_model(config.checkpoint, config.device) if model is None else model
     development = tasks[config.fit_split] if config.fit_split != config.split and len(tasks[config.fit_split]) else None
     training = tasks["train"] if config.split != "train" else None
     system = _zero_shot("model", "The model under test.", config, model, prompts, store, task, development)
@@ -157,7 +157,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
         "command": results.command(),
     }
     value["limits"] = _limits(value, task, prompts, None if places is None else places.unplaced)
-    if _trained_on(config.checkpoint) == store.digest:
+    if trained_on(config.checkpoint) == store.digest:
         value["limits"].insert(0, _SEEN)
     results.validate(value)
     page = report.render(value, _examples(config, store, task, system.probability_NK))
@@ -177,15 +177,20 @@ def _graph(config: EvaluateConfig) -> DiseaseGraph | None:
     return DiseaseGraph.load(resolve_path(config.graph))
 
 
-def _model(config: EvaluateConfig) -> Any:
+def open_model(path: str, device: str) -> Any:
+    """Load a model from anything ``medvlp.load`` opens and put it on a device in eval mode.
+
+    Raises:
+        CheckpointError: If there is no such model.
+        ConfigError: If there is no such device.
+    """
     import medvlp
 
-    path = config.checkpoint
     model = medvlp.load(path if path.startswith(_REMOTE) else str(resolve_path(path)))
     try:
-        return model.to(torch.device(config.device)).eval()
+        return model.to(torch.device(device)).eval()
     except RuntimeError as error:
-        raise ConfigError(str(error).splitlines()[0], item=f"device: {config.device}", remedy="use cpu") from None
+        raise ConfigError(str(error).splitlines()[0], item=f"device: {device}", remedy="use cpu") from None
 
 
 def _classes(config: EvaluateConfig, store: PairsStore) -> tuple[list[str], dict[str, list[str]]]:
@@ -306,7 +311,7 @@ def _limits(value: dict[str, Any], task: Task, prompts: PromptSet, unplaced: tup
     return out
 
 
-def _trained_on(checkpoint: str) -> str | None:
+def trained_on(checkpoint: str) -> str | None:
     """Return the digest of the pairs store that a run or checkpoint folder was trained on, if it says so."""
     from medvlp.loading import checkpoint_folder
 
