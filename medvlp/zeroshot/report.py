@@ -128,12 +128,17 @@ def verdict(results: dict[str, Any]) -> dict[str, str]:
 
 def score_text(entry: dict[str, Any]) -> str:
     """The value of a metric entry, or n/a."""
-    return "n/a" if entry["value"] is None else f"{entry['value']:.3f}"
+    if entry["value"] is None:
+        return "n/a"
+    return f"{entry['value']:g}" if entry.get("unit") == "rank" else f"{entry['value']:.3f}"
 
 
 def interval_text(entry: dict[str, Any]) -> str:
     """The interval of a metric entry; empty where there is none."""
-    return "" if entry["low"] is None else f"{entry['low']:.3f} to {entry['high']:.3f}"
+    if entry["low"] is None:
+        return ""
+    digits = ".1f" if entry.get("unit") == "rank" else ".3f"
+    return f"{entry['low']:{digits}} to {entry['high']:{digits}}"
 
 
 def lead_text(entry: dict[str, Any]) -> str:

@@ -185,7 +185,7 @@ def _direction(
     def beaten(system: str, metric: str) -> dict[str, Any]:
         first, second, sign = f"model.{metric}", f"{system}.{metric}", -1 if metric == "median_rank" else 1
         lead = _interval(
-            sign * (plain[first] - plain[second]), sign * (drawn[first] - drawn[second]), num_cases, config.level
+            sign * (plain[first] - plain[second]) + 0.0, sign * (drawn[first] - drawn[second]), num_cases, config.level
         )
         return {**entry(system, metric), "lead": lead}
 
