@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
+from medvlp.cli_pairs import pairs_app
 from medvlp.cli_predict import predict
 from medvlp.cli_weights import weights_app
 from medvlp.errors import ConfigError, MedvlpError
@@ -43,6 +44,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
 app.command()(predict)
+app.add_typer(pairs_app, name="pairs")
 
 
 def _version(show: bool) -> None:
@@ -66,11 +68,18 @@ def _options(
 
 @app.command()
 def prepare(
-    config: Annotated[
-        str, typer.Argument(help="A configuration of kind `pairs` (a path or a shipped name), or a folder of images.")
-    ],
     out: OUT,
+    config: Annotated[
+        str | None,
+        typer.Argument(help="A configuration of kind `pairs` (a path or a shipped name), or a folder of images."),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="A MedMNIST set instead, for example pathmnist.")] = None,
+    size: Annotated[int, typer.Option(help="With --dataset: side of its images, 28, 64, 128 or 224.")] = 28,
+    root: Annotated[str | None, typer.Option(help="With --dataset: the folder of its .npz file.")] = None,
     already_deidentified: DEIDENTIFIED = False,
+    preview: Annotated[Path | None, typer.Option(help="Also write an HTML page about the store.")] = None,
+    show_texts: Annotated[bool, typer.Option("--show-texts", help="Show texts of samples on that page.")] = False,
+    save_config: Annotated[Path | None, typer.Option(help="Also write the whole configuration, to go on from.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Read and count everything, write nothing.")] = False,
     overwrite: OVERWRITE = False,
     overrides: SET = None,
@@ -79,21 +88,36 @@ def prepare(
 
     A folder in a documented layout is recognised, and what was assumed about it is printed.
 
-    Example: medvlp prepare my_pairs.yaml --out data/pairs
+    Example: medvlp prepare my_pairs.yaml --out data/pairs --preview pairs.html
     """
-    from medvlp.config import import_from_checkout, load
+    from medvlp.config import dump, import_from_checkout, load
 
-    if Path(config).is_dir():
-        if overrides:
-            raise ConfigError(
-                "--set changes a configuration, not a folder", item=config, remedy="write a configuration"
-            )
-        loaded = import_from_checkout("data_prep.pairs.layout").detect_layout(config)
+    if (config is None) == (dataset is None):
+        raise ConfigError("name one thing to prepare", remedy="a configuration, a folder of images, or --dataset")
+    if dataset is not None:
+        where = [] if root is None else [f"source.root={root}"]
+        chosen = [f"source.dataset={dataset}", f"source.size={size}", *where, *(overrides or ())]
+        loaded = load("pairs/medmnist", chosen, kind="pairs")
+    elif Path(str(config)).is_dir():
+        loaded = import_from_checkout("data_prep.pairs.layout").detect_layout(config, overrides=overrides or ())
     else:
-        loaded = load(config, overrides or (), kind="pairs")
+        loaded = load(str(config), overrides or (), kind="pairs")
+    if save_config is not None:
+        from medvlp.io import write_text
+
+        write_text(save_config, dump(loaded))
+        typer.echo(f"configuration: {save_config}")
     done = import_from_checkout("data_prep.pairs.prepare").prepare(
-        loaded, out, already_deidentified=already_deidentified, overwrite=overwrite, dry_run=dry_run
+        loaded,
+        out,
+        already_deidentified=already_deidentified,
+        overwrite=overwrite,
+        dry_run=dry_run,
+        preview=preview,
+        show_texts=show_texts,
     )
+    if preview is not None:
+        typer.echo(f"page: {preview}")
     typer.echo("dry run: nothing was written" if dry_run else f"pairs store: {done}")
 
 
@@ -140,21 +164,28 @@ def finetune(
 
 @app.command()
 def evaluate(
-    config: Annotated[str, typer.Argument(help="A configuration of kind `evaluate`: a path or a shipped name.")],
+    config: Annotated[
+        str, typer.Argument(help="A configuration of kind `evaluate` or `retrieval`: a path or a shipped name.")
+    ],
     out: OUT,
     overwrite: OVERWRITE = False,
     overrides: SET = None,
 ) -> None:
-    """Score a model zero-shot and write results.json and report.html.
+    """Score a model zero-shot (diagnosis, or retrieval of texts and images) and write results.json and report.html.
 
     Example: medvlp evaluate my_evaluation.yaml --out results/keep --set checkpoint=runs/keep
     """
     from medvlp.config import load
 
-    loaded: Any = load(config, overrides or (), kind="evaluate")
-    from medvlp.zeroshot.evaluate import evaluate as run
+    loaded: Any = load(config, overrides or (), kind=("evaluate", "retrieval"))
+    if loaded.kind == "retrieval":
+        from medvlp.zeroshot.retrieval import evaluate_retrieval
 
-    done = run(loaded, out, overwrite=overwrite)
+        done = evaluate_retrieval(loaded, out, overwrite=overwrite)
+    else:
+        from medvlp.zeroshot.evaluate import evaluate as run
+
+        done = run(loaded, out, overwrite=overwrite)
     typer.echo(f"results: {done}")
 
 

@@ -28,6 +28,7 @@ KINDS = {
     "align": "medvlp.training.align:AlignConfig",
     "finetune": "medvlp.finetune.config:FinetuneConfig",
     "evaluate": "medvlp.zeroshot.evaluate:EvaluateConfig",
+    "retrieval": "medvlp.zeroshot.retrieval:RetrievalConfig",
     "quickstart": "benchmarks.quickstart.config:QuickstartConfig",
     "names": "benchmarks.names.config:NamesConfig",
     "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
@@ -121,13 +122,13 @@ def import_from_checkout(module: str) -> Any:
         ) from error
 
 
-def load(path_or_name: str | Path, overrides: Sequence[str] = (), kind: str | None = None) -> Config:
+def load(path_or_name: str | Path, overrides: Sequence[str] = (), kind: str | tuple[str, ...] | None = None) -> Config:
     """Read a configuration file, its bases and overrides into its strict configuration class.
 
     Args:
         path_or_name: A path, or the bare name of a shipped configuration (``keep`` or ``keep.yaml``).
         overrides: Texts of the form ``a.b=c``; ``c`` is read as YAML.
-        kind: The kind the caller can use; any other is refused.
+        kind: The kind (or kinds) the caller can use; any other is refused.
 
     Returns:
         An instance of the class that :data:`KINDS` lists for the file's ``kind:``.
@@ -153,8 +154,10 @@ def load(path_or_name: str | Path, overrides: Sequence[str] = (), kind: str | No
     if found is None:
         problems.append(f"{where}: kind: required key is missing (valid: {', '.join(KINDS)})")
         raise ConfigError("\n".join(problems))
-    if kind is not None and found.value in KINDS and found.value != kind:
-        problems.append(f'{where}: kind: is "{found.value}", but a configuration of kind "{kind}" is needed here')
+    wanted = (kind,) if isinstance(kind, str) else kind
+    if wanted is not None and found.value in KINDS and found.value not in wanted:
+        needed = " or ".join(f'"{name}"' for name in wanted)
+        problems.append(f'{where}: kind: is "{found.value}", but a configuration of kind {needed} is needed here')
         raise ConfigError("\n".join(problems))
     try:
         cls = config_class(str(found.value))

@@ -6,6 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from data_prep.pairs.dicom_folder import DicomFolder
+from data_prep.pairs.folders import ClassFolders, TextFiles
+from data_prep.pairs.medmnist_sets import MedMnist
+from data_prep.pairs.shards import WebDataset
 from medvlp.config import Config
 
 Count = Annotated[int, Field(ge=0)]
@@ -16,6 +20,9 @@ class Columns(Config):
 
     image: str = Field(default="file", description="Column with the image's path, name or number.")
     label: str | None = Field(default=None, description="Column with the class label.")
+    label_separator: str | None = Field(
+        default=None, description="What parts several labels of one image, as in Effusion|Mass; none: one label."
+    )
     captions: list[str] = Field(default=[], description="Columns with free text about the image.")
     split: str | None = Field(
         default=None, description="Column with train, dev or test; without it the split is drawn."
@@ -45,13 +52,6 @@ class FolderCsv(Config):
     duplicates: Literal["error", "merge"] = Field(
         default="error", description="What to do with rows of one image: refuse, or merge their captions."
     )
-
-
-class ClassFolders(Config):
-    """A folder with one sub-folder of images per class."""
-
-    name: Literal["class_folders"] = Field(description="Kind of source.")
-    images: str = Field(description="Folder that holds the class folders.")
 
 
 class Captions(Config):
@@ -95,7 +95,10 @@ class PackagedNuclei(Config):
     )
 
 
-Source = Annotated[FolderCsv | ClassFolders | Captions | PackagedNuclei, Field(discriminator="name")]
+Source = Annotated[
+    FolderCsv | ClassFolders | Captions | TextFiles | DicomFolder | WebDataset | MedMnist | PackagedNuclei,
+    Field(discriminator="name"),
+]
 
 
 class ClassEntry(Config):

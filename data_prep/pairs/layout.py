@@ -6,23 +6,35 @@ it assumed, and never guesses between two readings.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.pairs.config import ClassFolders, Columns, FolderCsv, PairsConfig
-from data_prep.pairs.sources import SPLIT_NAMES, file_name, image_files
+from data_prep.pairs.config import Columns, FolderCsv, PairsConfig
+from data_prep.pairs.folders import image_files
+from data_prep.pairs.layout_folders import detect_folders, shown_folders
+from data_prep.pairs.sources import file_name
+from data_prep.pairs.split import SPLIT_NAMES
 from data_prep.pairs.tables import Row, read_table
+from medvlp.config import dump, load_as
 from medvlp.data.image import SUFFIXES
 from medvlp.errors import DataError
+from medvlp.io import write_text
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".csv.gz", ".tsv.gz", ".jsonl.gz")
 LABEL_NAMES = "label_names.csv"
 # In order of preference, compared without case, spaces, dashes and underscores.
-IMAGE_COLUMNS = ("file", "path", "filepath", "imagepath", "image", "filename", "imagefile", "imageid", "img", "id")
-LABEL_COLUMNS = ("label", "class", "classlabel", "diagnosis", "dx", "finding", "target")
+IMAGE_COLUMNS = (
+    "file", "path", "filepath", "imagepath", "image", "filename", "imagefile", "imagename", "imageindex", "imageid",
+    "isicid", "img", "id",
+)  # fmt: skip
+LABEL_COLUMNS = ("label", "labels", "class", "classlabel", "category", "diagnosis", "dx", "finding", "target")
 CAPTION_COLUMNS = ("caption", "captions", "text", "report", "findings", "impression", "clinicalnotes", "notes")
-CASE_COLUMNS = ("casegroup", "case", "caseid", "patient", "patientid", "subject", "subjectid", "slide", "slideid")
+CASE_COLUMNS = (
+    "casegroup", "case", "caseid", "patient", "patientid", "subject", "subjectid", "slide", "slideid", "lesion",
+    "lesionid", "study", "studyid",
+)  # fmt: skip
 SPLIT_COLUMNS = ("split", "fold", "subset")
 _SAMPLE = 20
 _REMEDY = "write a config (see docs/data_layout.md and configs/pairs) instead"
@@ -36,21 +48,38 @@ class _Images:
     pattern: str | None
 
 
-def detect_layout(folder: str | Path, *, texts: bool = True, say: Callable[[str], None] | None = None) -> PairsConfig:
+def detect_layout(
+    folder: str | Path,
+    *,
+    texts: bool = True,
+    say: Callable[[str], None] | None = None,
+    overrides: Sequence[str] = (),
+) -> PairsConfig:
     """Recognise a folder in the documented layout.
 
     Args:
         folder: The folder with the images.
         texts: Use free-text columns as captions (which then asks for ``--already-deidentified``).
         say: Receives each assumption as one line; by default they are printed to standard error.
+        overrides: Texts ``a.b=c`` laid over what was recognised.
 
     Returns:
         A configuration for :func:`data_prep.pairs.prepare.prepare`.
 
     Raises:
         DataError: If the folder fits no layout, or more than one.
+        ConfigError: If an override does not fit.
     """
-    say = say if say is not None else _print
+    found = _detect(folder, texts, say if say is not None else _print)
+    if not overrides:
+        return found
+    with tempfile.TemporaryDirectory() as aside:
+        path = Path(aside) / "recognised.yaml"
+        write_text(path, dump(found))
+        return load_as(PairsConfig, path, overrides)
+
+
+def _detect(folder: str | Path, texts: bool, say: Callable[[str], None]) -> PairsConfig:
     root = Path(folder)
     if not root.is_dir():
         raise DataError("folder not found", item=root, remedy="check the path")
@@ -60,7 +89,7 @@ def detect_layout(folder: str | Path, *, texts: bool = True, say: Callable[[str]
         names = ", ".join(path.name for path in tables)
         raise DataError(f"holds several tables ({names})", item=root, remedy=_REMEDY)
     if not tables:
-        return _class_folders(root, say)
+        return detect_folders(root, texts, say, _REMEDY)
     return _folder_csv(root, tables[0], texts, say)
 
 
@@ -77,18 +106,10 @@ def _is_table(path: Path) -> bool:
 def _descend(root: Path) -> Path:
     """Step into a folder that holds one sub-folder and nothing else that counts."""
     while True:
-        children = [path for path in root.iterdir() if path.is_dir()]
+        children = shown_folders(root)
         if len(children) != 1 or any(_is_table(path) for path in root.iterdir()) or image_files(root):
             return root
         root = children[0]
-
-
-def _class_folders(root: Path, say: Callable[[str], None]) -> PairsConfig:
-    classes = [path.name for path in sorted(root.iterdir()) if path.is_dir() and image_files(path)]
-    if len(classes) < 2 or image_files(root):
-        raise DataError("no table, and not one sub-folder per class", item=root, remedy=_REMEDY)
-    say(f"layout: one folder per class: {', '.join(classes)}")
-    return PairsConfig(source=ClassFolders(name="class_folders", images=_absolute(root)))
 
 
 def _folder_csv(root: Path, table: Path, texts: bool, say: Callable[[str], None]) -> PairsConfig:
@@ -138,7 +159,7 @@ def _folder_csv(root: Path, table: Path, texts: bool, say: Callable[[str], None]
 def _find_images(root: Path, rows: Sequence[Row], columns: dict[str, str], table: Path) -> tuple[str, _Images]:
     """The first image column, folder and pattern under which the first rows' files exist."""
     sample = rows[:_SAMPLE]
-    folders = [root, *(path for path in sorted(root.iterdir()) if path.is_dir())]
+    folders = [root, *shown_folders(root)]
     for name in IMAGE_COLUMNS:
         if name not in columns:
             continue

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -16,7 +17,8 @@ from PIL import Image
 from data_prep.pairs.config import PairsConfig
 from data_prep.pairs.groups import fingerprint
 from data_prep.pairs.items import Item, Listing
-from data_prep.pairs.rows import Rows, Spool
+from data_prep.pairs.preview import write_preview
+from data_prep.pairs.rows import Rows, Spool, warnings
 from data_prep.pairs.sources import list_items
 from medvlp.config import resolve_path
 from medvlp.data.image import encode_image, is_dicom, read_image
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 Features = Callable[[Image.Image], np.ndarray]
 DRY_RUN_IMAGES = 20
 _WINDOW = 256
+_MAX_TOLD = 12
 
 
 def prepare(
@@ -39,6 +42,8 @@ def prepare(
     overwrite: bool = False,
     dry_run: bool = False,
     features: Features = fingerprint,
+    preview: Path | None = None,
+    show_texts: bool = False,
 ) -> Path:
     """Build a pairs store.
 
@@ -49,6 +54,8 @@ def prepare(
         overwrite: Exchange an existing store.
         dry_run: Read 20 images from all over the source, print what would happen, write nothing.
         features: Embeds one RGB image, by which near-identical images are found; called from several threads.
+        preview: HTML page to write about the store (of a dry run: about its 20 images).
+        show_texts: Show the texts of the sample images on that page.
 
     Returns:
         The folder, or where it would have been.
@@ -60,7 +67,9 @@ def prepare(
     if out.exists() and not overwrite and not dry_run:
         raise DataError("already exists", item=out, remedy="choose another name, or pass --overwrite")
     try:
-        _prepare(config, out, already_deidentified, overwrite, dry_run, features)
+        listing = list_items(config)
+        with listing.open:
+            _prepare(config, listing, out, already_deidentified, overwrite, dry_run, features, preview, show_texts)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -69,9 +78,16 @@ def prepare(
 
 
 def _prepare(
-    config: PairsConfig, out: Path, already_deidentified: bool, overwrite: bool, dry_run: bool, features: Features
+    config: PairsConfig,
+    listing: Listing,
+    out: Path,
+    already_deidentified: bool,
+    overwrite: bool,
+    dry_run: bool,
+    features: Features,
+    preview: Path | None,
+    show_texts: bool,
 ) -> None:
-    listing = list_items(config)
     _require_deidentified(listing, already_deidentified)
     graph = _load_graph(config)
     ledger = Ledger()
@@ -95,23 +111,33 @@ def _prepare(
             "graph_digest": None if graph is None else graph.digest,
             "already_deidentified": already_deidentified,
             "notes": {**listing.notes, **rows.notes},
+            "warnings": warnings(rows, sampled=dry_run),
             "class_names": {label: info.name for label, info in rows.classes.items()},
             "unlinked_classes": sorted(info.name for info in rows.classes.values() if not info.concepts),
             "num_groups": rows.num_groups,
         }
         if dry_run:
             _print_dry_run(listing, rows, ledger)
-            return
+        _tell(header["warnings"])
         classes = {info.name: info.concepts for info in rows.classes.values()}
-        PairsStore.write(out, rows.stream(), header, classes=classes, ledger=ledger, replace=overwrite)
+        with tempfile.TemporaryDirectory() as aside:
+            target = Path(aside) / out.name if dry_run else out
+            if not dry_run or preview is not None:
+                store = PairsStore.write(
+                    target, rows.stream(), header, classes=classes, ledger=ledger, replace=overwrite and not dry_run
+                )
+            if preview is not None:
+                write_preview(store, preview, show_texts=show_texts, dry_run=dry_run)
 
 
 def _require_deidentified(listing: Listing, already_deidentified: bool) -> None:
     if already_deidentified:
         return
     dicom = next((i for i in listing.items if i.path is not None and i.path.suffix.lower() in {".dcm", ".dicom"}), None)
-    if listing.has_free_text or dicom is not None:
-        raise _not_deidentified("free text", "source") if dicom is None else _not_deidentified("DICOM files", dicom.key)
+    if dicom is not None:
+        raise _not_deidentified("DICOM files", dicom.key)
+    if listing.has_free_text:
+        raise _not_deidentified("free text", "source")
 
 
 def _not_deidentified(what: str, item: str) -> DataError:
@@ -155,17 +181,21 @@ def _read_all(
 
     def read(item: Item) -> tuple[bytes, np.ndarray] | DataError:
         try:
-            if item.path is not None and not already_deidentified and is_dicom(item.path):
+            source: Any = item.load() if item.load is not None else item.path
+            if not already_deidentified and isinstance(source, Path | bytes) and is_dicom(source):
                 return _not_deidentified("DICOM files", item.key)
             image = read_image(
-                item.load() if item.load is not None else item.path,  # type: ignore[arg-type]
+                source,
                 max_pixels=config.max_pixels,
                 max_side=config.max_side,
                 window=window,
+                frame=item.frame,
                 name=item.key,
             )
         except DataError as error:
             return _Unreadable(error.problem, item=item.key)
+        if item.keep_bytes and _is_as_stored(source, image.size):
+            return source, features(image)
         return encode_image(image, config.format), features(image)
 
     num_unreadable = 0
@@ -186,6 +216,12 @@ def _read_all(
                     yield item, *result
 
 
+def _is_as_stored(source: bytes, size: tuple[int, int]) -> bool:
+    """Whether encoded bytes are what a store holds: RGB of this very size, so that nothing was lost by keeping them."""
+    with Image.open(io.BytesIO(source), formats=["JPEG", "PNG"]) as raw:
+        return raw.mode == "RGB" and raw.size == size
+
+
 class _Unreadable(DataError):
     """A damaged image, which the configuration may allow."""
 
@@ -201,6 +237,18 @@ def _print_dry_run(listing: Listing, rows: Rows, ledger: Ledger) -> None:
 
     console = Console(stderr=True, highlight=False)
     console.print(f"dry run on {len(listing.items)} images: {ledger}; nothing was written", markup=False)
+    for note, count in {**listing.notes, **rows.notes}.items():
+        console.print(f"  {count} {note}", markup=False)
     for info in rows.classes.values():
         known = ", ".join(info.concepts) if info.concepts else "no concept"
         console.print(f"  class {info.name}: {known}, {len(info.names)} names", markup=False)
+
+
+def _tell(told: Sequence[str]) -> None:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False)
+    for line in told[:_MAX_TOLD]:
+        console.print(f"warning: {line}", markup=False, soft_wrap=True)
+    if len(told) > _MAX_TOLD:
+        console.print(f"warning: and {len(told) - _MAX_TOLD} more, in manifest.json")

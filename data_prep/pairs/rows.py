@@ -9,12 +9,12 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from data_prep.pairs.captions import ClassInfo, describe_class, template_texts
-from data_prep.pairs.config import PairsConfig
+from data_prep.pairs.config import ClassEntry, PairsConfig
 from data_prep.pairs.groups import join, near_duplicate_images, near_duplicate_texts, same_key
 from data_prep.pairs.items import Item, Listing
 from data_prep.pairs.split import check_given_splits, draw_splits
 from data_prep.text import link
-from medvlp.data.pairs import Row, Text
+from medvlp.data.pairs import Row
 from medvlp.errors import DataError
 from medvlp.ledger import Ledger
 
@@ -58,12 +58,15 @@ class Rows:
     ) -> None:
         self.spool, self.config, self.graph = spool, config, graph
         self.notes: dict[str, int] = {}
-        labels = sorted({item.label for item in spool.items if item.label is not None})
         self.classes: dict[str, ClassInfo] = {
             label: describe_class(
-                label, config.classes.get(label), listing.label_names.get(label), graph, config.captions.graph_names
+                label,
+                config.classes.get(label, ClassEntry(concepts=listing.label_concepts.get(label, []))),
+                listing.label_names.get(label),
+                graph,
+                config.captions.graph_names,
             )
-            for label in labels
+            for label in sorted({label for item in spool.items for label in item.all_labels})
         }
         _check_names(self.classes)
         self.concepts: dict[int, list[str]] = {}
@@ -84,10 +87,11 @@ class Rows:
     def stream(self) -> Iterator[Row]:
         """Yield the rows; captions are drawn from (seed, position in the source)."""
         for position, (index, item) in enumerate(zip(self.kept, self.items, strict=True)):
-            texts = [Text(text, "caption") for text in item.texts]
-            if item.label is not None and (not texts or self.config.captions.beside_texts):
-                names = self.classes[item.label].names
-                texts += template_texts(names, self.config.captions, self.config.split.seed, index)
+            texts, labels = list(item.texts), item.all_labels
+            if labels and (not texts or self.config.captions.beside_texts):
+                named = [self.classes[label].names for label in labels]
+                drawn = [template_texts(n, self.config.captions, self.config.split.seed, index) for n in named]
+                texts += dict.fromkeys(text for one in drawn for text in one)
             yield Row(
                 key=item.key,
                 image=self.spool.read(index),
@@ -95,18 +99,20 @@ class Rows:
                 split=self.splits[position],
                 case=self.cases[position],
                 group=int(self.group_N[position]),
-                label=None if item.label is None else self.classes[item.label].name,
+                label=self.classes[labels[0]].name if len(labels) == 1 else None,
                 concepts=self.concepts[index],
+                labels=[self.classes[label].name for label in item.labels],
             )
 
     def _keep(self, index: int, item: Item, ledger: Ledger) -> bool:
         """Find the image's concepts; drop what has neither text nor class, or (if asked) no concept."""
-        if item.label is None and not item.texts:
+        if not item.all_labels and not item.texts:
             ledger.drop(item.key, "empty caption")
             return False
-        concepts = list(self.classes[item.label].concepts) if item.label is not None else []
+        concepts = [concept for label in item.all_labels for concept in self.classes[label].concepts]
+        concepts += item.concepts
         if self.graph is not None:
-            concepts += [hit.concept for text in item.texts for hit in link(text, self.graph)]
+            concepts += [hit.concept for text in item.texts for hit in link(text.text, self.graph)]
         if not concepts and self.config.unlinked == "drop":
             ledger.drop(item.key, "no linked concept")
             return False
@@ -122,7 +128,7 @@ class Rows:
         self._note("images near-identical to an earlier one", len(cluster_N) - len(np.unique(cluster_N)))
         labels: dict[int, set[str | None]] = {}
         for cluster, item in zip(cluster_N.tolist(), self.items, strict=True):
-            labels.setdefault(cluster, set()).add(item.label)
+            labels.setdefault(cluster, set()).add(_class_of(item))
         self._note("near-identical images with different labels", sum(len(found) > 1 for found in labels.values()))
         return cluster_N
 
@@ -143,7 +149,7 @@ class Rows:
         check_given_splits(self.cases, given)
         splits = [split for split in given if split is not None]
         if len(splits) < len(given):
-            labels = [item.label for item in self.items]
+            labels = [_class_of(item) for item in self.items]
             splits = draw_splits(self.cases, labels, self.config.split.fractions, self.config.split.seed)
         split_of_cluster: dict[int, set[str]] = {}
         for cluster, split in zip(self.image_cluster_N.tolist(), splits, strict=True):
@@ -156,14 +162,14 @@ class Rows:
         options = self.config.groups
         if all(item.group is not None for item in self.items):
             return same_key([item.group for item in self.items])
-        keys: Sequence[str | None] = [item.label if options.by_label else None for item in self.items]
+        keys: Sequence[str | None] = [_class_of(item) if options.by_label else None for item in self.items]
         free = np.array([position for position, key in enumerate(keys) if key is None], dtype=np.int64)
         group_N = same_key(keys)
         if len(free) == 0:
             return group_N
         clusterings = [same_key([str(self.image_cluster_N[i]) for i in free])]
         if options.captions:
-            clusterings.append(near_duplicate_texts([" ".join(self.items[i].texts) for i in free], options.caption_iou))
+            clusterings.append(near_duplicate_texts([_joined(self.items[i]) for i in free], options.caption_iou))
         if options.by_concepts:
             sets = [sorted(self.concepts[self.kept[i]]) for i in free]
             clusterings.append(same_key([" ".join(concepts) if concepts else None for concepts in sets]))
@@ -175,6 +181,15 @@ class Rows:
             self.notes[what] = count
 
 
+def _class_of(item: Item) -> str | None:
+    """The label; several labels together are a class of their own for splits and groups."""
+    return "\0".join(sorted(item.labels)) or item.label
+
+
+def _joined(item: Item) -> str:
+    return " ".join(text.text for text in item.texts)
+
+
 def _check_names(classes: dict[str, ClassInfo]) -> None:
     """Refuse two labels with one display name: they would silently become one class."""
     owner: dict[str, str] = {}
@@ -183,3 +198,36 @@ def _check_names(classes: dict[str, ClassInfo]) -> None:
             raise DataError(
                 f"labels {owner[info.name]!r} and {label!r} have the same name", item=info.name, remedy="rename one"
             )
+
+
+def warnings(rows: Rows, sampled: bool = False) -> list[str]:
+    """What is no mistake but weakens what is built on the store: one line each, with the remedy.
+
+    Args:
+        rows: The rows.
+        sampled: They are a sample, so that nothing is said about counts.
+    """
+    out = []
+    cases: dict[str, set[str]] = {}
+    counts: dict[str, int] = {}
+    for item, case in zip(rows.items, rows.cases, strict=True):
+        for label in item.all_labels:
+            cases.setdefault(label, set()).add(case)
+            counts[label] = counts.get(label, 0) + 1
+    for label, info in rows.classes.items():
+        if label not in counts:
+            continue
+        if counts[label] == 1 and not sampled:
+            out.append(f"class {info.name!r} has one image, so it is in one split only; add images or leave it out")
+        elif len(cases[label]) == 1 and not sampled:
+            out.append(f"class {info.name!r} is of one case, so it is in one split only; add cases or leave it out")
+        if rows.graph is not None and not info.concepts:
+            remedy = f"set classes.{label}.concepts or aliases"
+            out.append(f"no concept of the graph matches the class {info.name!r}; {remedy}")
+    shares = {} if sampled else rows.config.split.fractions
+    out += [
+        f"the split {split!r} is empty; add cases or change the shares under split"
+        for split, share in shares.items()
+        if share > 0 and split not in rows.splits
+    ]
+    return out

@@ -7,18 +7,18 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.pairs.config import Captions, ClassFolders, FolderCsv, PackagedNuclei, PairsConfig
+from data_prep.pairs.config import Captions, FolderCsv, PackagedNuclei, PairsConfig
+from data_prep.pairs.dicom_folder import DicomFolder, list_dicom
+from data_prep.pairs.folders import ClassFolders, TextFiles, folder_of, list_class_folders, list_text_files
 from data_prep.pairs.items import Item, Listing
+from data_prep.pairs.medmnist_sets import MedMnist, list_medmnist
+from data_prep.pairs.shards import WebDataset, list_shards
+from data_prep.pairs.split import given_split
 from data_prep.pairs.tables import Row, read_label_names, read_table, require_columns
 from medvlp.config import resolve_path
-from medvlp.data.image import SUFFIXES
+from medvlp.data.pairs import Text
 from medvlp.errors import DataError
 from medvlp.io import sha256_file
-
-SPLIT_NAMES = {
-    "train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev",
-    "development": "dev", "tune": "dev", "test": "test", "testing": "test",
-}  # fmt: skip
 
 
 def list_items(config: PairsConfig) -> Listing:
@@ -33,39 +33,23 @@ def list_items(config: PairsConfig) -> Listing:
 
         listing = list_nuclei(source, config.split)
     elif isinstance(source, ClassFolders):
-        listing = _class_folders(source)
+        listing = list_class_folders(source)
+    elif isinstance(source, TextFiles):
+        listing = list_text_files(source)
+    elif isinstance(source, DicomFolder):
+        listing = list_dicom(source)
+    elif isinstance(source, WebDataset):
+        listing = list_shards(source)
+    elif isinstance(source, MedMnist):
+        listing = list_medmnist(source)
     else:
         listing = _folder_csv(source.as_folder_csv() if isinstance(source, Captions) else source)
-    _check_classes(config, sorted({item.label for item in listing.items if item.label is not None}))
+    _check_classes(config, sorted({label for item in listing.items for label in item.all_labels}))
     return listing
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Image files directly in a folder, in the order of their names."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def _folder(value: str) -> Path:
-    folder = resolve_path(value)
-    if not folder.is_dir():
-        raise DataError("folder not found", item=folder, remedy="check source.images")
-    return folder
-
-
-def _class_folders(source: ClassFolders) -> Listing:
-    root = _folder(source.images)
-    items = [
-        Item(key=f"{folder.name}/{path.name}", path=path, label=folder.name)
-        for folder in sorted(entry for entry in root.iterdir() if entry.is_dir())
-        for path in image_files(folder)
-    ]
-    if not items:
-        raise DataError("no class folder with images", item=root, remedy="use one sub-folder per class")
-    return Listing(items)
-
-
 def _folder_csv(source: FolderCsv) -> Listing:
-    root, table = _folder(source.images), resolve_path(source.table)
+    root, table = folder_of(source.images), resolve_path(source.table)
     rows = read_table(table, source.encoding)
     columns = source.columns
     optional = [columns.label, columns.split, columns.case, columns.group]
@@ -79,7 +63,7 @@ def _folder_csv(source: FolderCsv) -> Listing:
     by_key: dict[str, Item] = {}
     for row in rows:
         if any(row[column] not in values for column, values in source.where.items()):
-            listing.notes["rows left out by source.where"] = listing.notes.get("rows left out by source.where", 0) + 1
+            listing.note("rows left out by source.where")
             continue
         item = _item(row, source, root, table)
         known = by_key.get(item.key)
@@ -91,7 +75,7 @@ def _folder_csv(source: FolderCsv) -> Listing:
             )
         else:
             _merge(known, item)
-            listing.notes["rows merged into one image"] = listing.notes.get("rows merged into one image", 0) + 1
+            listing.note("rows merged into one image")
     listing.items = list(by_key.values())
     if not listing.items:
         raise DataError("no row is left", item=table, remedy="check source.where")
@@ -114,19 +98,20 @@ def _item(row: Row, source: FolderCsv, root: Path, table: Path) -> Item:
         raise DataError("lies outside the image folder", item=key, remedy="use paths below source.images")
     split = value(columns.split)
     if split is not None:
-        if split.lower() not in SPLIT_NAMES:
-            raise DataError(
-                f"unknown split {split!r}", item=key, remedy="use train, dev or test, or leave columns.split out"
-            )
-        split = SPLIT_NAMES[split.lower()]
+        split = given_split(split, key)
     elif columns.split is not None:
         raise DataError("has no split", item=key, remedy=f"fill the column {columns.split!r} in every row")
     texts = [" ".join(row[column].split()) for column in columns.captions]
+    label, several = value(columns.label), []
+    if label is not None and columns.label_separator is not None:
+        parts = [part.strip() for part in label.split(columns.label_separator)]
+        label, several = None, list(dict.fromkeys(part for part in parts if part))
     return Item(
         key=key,
         path=path,
-        label=value(columns.label),
-        texts=list(dict.fromkeys(text for text in texts if text != "")),
+        label=label,
+        labels=several,
+        texts=[Text(text) for text in dict.fromkeys(texts) if text != ""],
         split=split,
         case=value(columns.case),
         group=value(columns.group),
@@ -156,6 +141,7 @@ def _merge(known: Item, other: Item) -> None:
         if first is not None and second is not None and first != second:
             raise DataError(f"two rows disagree on its {field}", item=known.key, remedy="correct the table")
         setattr(known, field, first if first is not None else second)
+    known.labels = list(dict.fromkeys([*known.labels, *other.labels]))
     known.texts = list(dict.fromkeys([*known.texts, *other.texts]))
 
 

@@ -9,6 +9,24 @@ import numpy as np
 
 from medvlp.errors import DataError
 
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev",
+    "development": "dev", "tune": "dev", "test": "test", "testing": "test",
+}  # fmt: skip
+
+
+def given_split(name: str, item: str) -> str:
+    """Return ``train``, ``dev`` or ``test`` for one of the names in use.
+
+    Raises:
+        DataError: Naming the item with another one.
+    """
+    if name.lower() not in SPLIT_NAMES:
+        raise DataError(
+            f"unknown split {name!r}", item=item, remedy="use train, dev or test, or leave the source's split out"
+        )
+    return SPLIT_NAMES[name.lower()]
+
 
 def check_given_splits(cases: Sequence[str], splits: Sequence[str | None]) -> None:
     """Refuse a case whose images were given two splits.

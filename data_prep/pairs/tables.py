@@ -29,7 +29,7 @@ def read_table(path: Path, encoding: str = "utf-8-sig") -> list[Row]:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if ".jsonl" in suffixes or ".ndjson" in suffixes:
         return _json_lines(text, path)
-    return _csv(text, path, "\t" if ".tsv" in suffixes else ",")
+    return _csv(text, path, "\t" if ".tsv" in suffixes else _separator(text))
 
 
 def require_columns(path: Path, rows: list[Row], needed: Iterable[str]) -> None:
@@ -75,6 +75,12 @@ def _decode(path: Path, encoding: str) -> str:
         raise DataError(
             f"line {line} is not {encoding}", item=path, remedy="set source.encoding, for example latin-1 or cp1252"
         ) from None
+
+
+def _separator(text: str) -> str:
+    """A comma, or the semicolon that spreadsheets write in many countries: whichever the header holds."""
+    header = text.partition("\n")[0]
+    return ";" if ";" in header and "," not in header else ","
 
 
 def _csv(text: str, path: Path, delimiter: str) -> list[Row]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "dev", "test")
 COLUMNS = ("key", "image", "texts", "concepts", "label", "group", "case", "split")
+LABELS = "labels"  # added by this version; a store without it has one label per image at most
 FORMAT = "medvlp-pairs-1"
 _PIXELS_OF_A_STORED_IMAGE = 64_000_000
 
@@ -52,7 +53,10 @@ class Pair:
 
 @dataclass
 class Row:
-    """One row to be written: ``image`` is encoded JPEG or PNG bytes, or a PIL image (stored as PNG)."""
+    """One row to be written: ``image`` is encoded JPEG or PNG bytes, or a PIL image (stored as PNG).
+
+    ``labels`` is for sets where an image has any number of labels; with one label, ``label`` alone says it.
+    """
 
     key: str
     image: bytes | Image.Image
@@ -62,6 +66,7 @@ class Row:
     group: int
     label: str | None = None
     concepts: Sequence[str] = field(default_factory=list)
+    labels: Sequence[str] = field(default_factory=list)
 
 
 class PairsSplit:
@@ -102,15 +107,17 @@ class PairsSplit:
         """Return a whole column without touching the images.
 
         Returns:
-            ``group`` as an int64 array (N,); ``texts`` as N lists of :class:`Text`; every other column as
-            a list of N values.
+            ``group`` as an int64 array (N,); ``texts`` as N lists of :class:`Text`; ``labels`` as N lists, those of
+            images with one label included; every other column as a list of N values.
 
         Raises:
             DataError: If there is no such column, or it is ``image``.
         """
-        if name not in COLUMNS or name == "image":
-            readable = ", ".join(column for column in COLUMNS if column != "image")
+        if name not in (*COLUMNS, LABELS) or name == "image":
+            readable = ", ".join(column for column in (*COLUMNS, LABELS) if column != "image")
             raise DataError("no such readable column", item=name, remedy=f"choose one of {readable}")
+        if name == LABELS:
+            return self._labels()
         values = self._table.data.column(name)
         if name == "group":
             return values.to_numpy()[self.rows_N].astype(np.int64)
@@ -118,6 +125,13 @@ class PairsSplit:
         if name == "texts":
             return [[Text(text["text"], text["aspect"]) for text in texts] for texts in column]
         return column
+
+    def _labels(self) -> list[list[str]]:
+        one = [[] if label is None else [label] for label in self.column("label")]
+        if LABELS not in self._table.column_names:
+            return one
+        several = self._table.data.column(LABELS).take(self.rows_N).to_pylist()
+        return [list(labels) if labels else label for labels, label in zip(several, one, strict=True)]
 
     @cached_property
     def keys(self) -> list[str]:
@@ -253,10 +267,10 @@ class _Checks:
             )
         if not row.texts or any(not text.text.strip() for text in row.texts):
             raise DataError("empty caption", item=row.key, remedy="give it a text or drop the row")
-        if row.label is not None:
-            if self.given is not None and row.label not in self.given:
-                raise DataError(f"label {row.label!r} is not among the classes", item=row.key)
-            self.counts[row.split][row.label] = self.counts[row.split].get(row.label, 0) + 1
+        for label in row.labels or ([] if row.label is None else [row.label]):
+            if self.given is not None and label not in self.given:
+                raise DataError(f"label {label!r} is not among the classes", item=row.key)
+            self.counts[row.split][label] = self.counts[row.split].get(label, 0) + 1
         self.keys.add(row.key)
         self.rows_per_split[row.split] += 1
         return {
@@ -268,6 +282,7 @@ class _Checks:
             "group": int(row.group),
             "case": row.case,
             "split": row.split,
+            LABELS: list(row.labels),
         }
 
     def summary(self) -> dict[str, Any]:
@@ -299,6 +314,7 @@ def _write_table(folder: Path, records: Iterable[dict[str, Any]]) -> None:
             "group": Value("int64"),
             "case": Value("string"),
             "split": Value("string"),
+            LABELS: List(Value("string")),
         }
     )
     stream = folder / "stream"

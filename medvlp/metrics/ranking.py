@@ -100,6 +100,18 @@ def mean_reciprocal_rank(rank_Q: NDArray[np.floating], weight: ArrayLike | None 
     return _mean_defined(np.nan_to_num(1 / rank_Q), rank_Q, weight)
 
 
+def median_rank(rank_Q: NDArray[np.floating], weight: ArrayLike | None = None) -> Floats:
+    """Smallest rank that at least half of the queries reach; queries without a positive (NaN) do not count."""
+    weight_SQ = weights(weight, len(rank_Q)) * ~np.isnan(rank_Q)
+    order_Q = np.argsort(rank_Q, kind="stable")
+    reached_SQ = np.cumsum(weight_SQ[:, order_Q], axis=1)
+    total_S = reached_SQ[:, -1] if len(rank_Q) > 0 else np.zeros(len(weight_SQ))
+    if len(rank_Q) == 0:
+        return answer(np.full(len(weight_SQ), np.nan), weight)
+    place_S = (reached_SQ >= total_S[:, None] / 2).argmax(1)
+    return answer(np.where(total_S > 0, rank_Q[order_Q][place_S], np.nan), weight)
+
+
 def _mean_defined(value_Q: Floats, rank_Q: NDArray[np.floating], weight: ArrayLike | None) -> Floats:
     weight_SQ = weights(weight, len(rank_Q)) * ~np.isnan(rank_Q)
     return answer(ratio(weight_SQ @ value_Q, weight_SQ.sum(1)), weight)

@@ -98,7 +98,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
     asked = ask(config)
     store, graph, classes, prompts = asked.store, asked.graph, asked.classes, asked.prompts
     task, development = asked.task, asked.development
-    model = _model(config) if model is None else model
+    model = open_model(config.checkpoint, config.device) if model is None else model
     training = asked.tasks["train"] if config.split != "train" else None
     system = _zero_shot("model", "The model under test.", config, model, prompts, store, task, development)
     systems = [system, *_floors(config, model, prompts, store, training, task, development)]
@@ -148,7 +148,7 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
         "command": results.command(),
     }
     value["limits"] = _limits(value, task, prompts, None if places is None else places.unplaced)
-    made = _manifest(config.checkpoint)
+    made = manifest_of(config.checkpoint)
     if made.get("data_digest") == store.digest:
         value["limits"].insert(0, _SEEN)
     if made.get("partial") is True:
@@ -163,16 +163,21 @@ def evaluate(config: EvaluateConfig, out: Path, *, model: Any = None, overwrite:
     return out
 
 
-def _model(config: EvaluateConfig) -> Any:
+def open_model(path: str, device: str) -> Any:
+    """Load a model from anything ``medvlp.load`` opens and put it on a device in eval mode.
+
+    Raises:
+        CheckpointError: If there is no such model.
+        ConfigError: If there is no such device.
+    """
     import medvlp
     from medvlp.loading import has_scheme
 
-    path = config.checkpoint
     model = medvlp.load(path if has_scheme(path) else str(resolve_path(path)))
     try:
-        return model.to(torch.device(config.device)).eval()
+        return model.to(torch.device(device)).eval()
     except RuntimeError as error:
-        raise ConfigError(str(error).splitlines()[0], item=f"device: {config.device}", remedy="use cpu") from None
+        raise ConfigError(str(error).splitlines()[0], item=f"device: {device}", remedy="use cpu") from None
 
 
 def _zero_shot(
@@ -280,7 +285,13 @@ def _limits(value: dict[str, Any], task: Task, prompts: PromptSet, unplaced: tup
     return out
 
 
-def _manifest(checkpoint: str) -> dict[str, Any]:
+def trained_on(checkpoint: str) -> str | None:
+    """Return the digest of the pairs store that a run or checkpoint folder was trained on, if it says so."""
+    found = manifest_of(checkpoint).get("data_digest")
+    return found if isinstance(found, str) else None
+
+
+def manifest_of(checkpoint: str) -> dict[str, Any]:
     """Return what the manifest of a run or checkpoint folder says, nothing for a model that has none."""
     from medvlp.loading import checkpoint_folder, has_scheme
 

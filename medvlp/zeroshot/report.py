@@ -35,13 +35,22 @@ class Example:
 
 def example(image: Image.Image, truth: list[str], classes: list[str], probability_K: Any) -> Example:
     """Make an example with a small JPEG of the image inside."""
+    order = sorted(range(len(classes)), key=lambda k: -probability_K[k])[:_TOP_ANSWERS]
+    return Example(thumbnail(image), tuple(truth), tuple((classes[k], float(probability_K[k])) for k in order))
+
+
+def thumbnail(image: Image.Image, side: int = _THUMBNAIL) -> str:
+    """Return a small JPEG as a data URI."""
     small = image.convert("RGB")
-    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    small.thumbnail((side, side))
     stream = io.BytesIO()
     small.save(stream, format="JPEG", quality=85)
-    order = sorted(range(len(classes)), key=lambda k: -probability_K[k])[:_TOP_ANSWERS]
-    uri = "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
-    return Example(uri, tuple(truth), tuple((classes[k], float(probability_K[k])) for k in order))
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def style() -> str:
+    """Return the style sheet that every page of the project shares."""
+    return TEMPLATE.read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
 
 
 def render(results: dict[str, Any], examples: list[Example] | None = None) -> str:
@@ -54,7 +63,9 @@ def render(results: dict[str, Any], examples: list[Example] | None = None) -> st
     from jinja2 import Environment, StrictUndefined
 
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.filters.update(score=_score, interval=_interval, lead=_lead, label=_label, spaced=_spaced, share=_share)
+    page.filters.update(
+        score=score_text, interval=interval_text, lead=lead_text, label=_label, spaced=spaced, share=_share
+    )
     metrics = {entry["name"]: entry for entry in results["metrics"]}
     floors = [floor for floor in results["floors"] if floor["skipped"] is None]
     by_floor = {floor["name"]: {entry["name"]: entry for entry in floor["metrics"]} for floor in floors}
@@ -65,7 +76,7 @@ def render(results: dict[str, Any], examples: list[Example] | None = None) -> st
     matrix = data["confusion_matrix"]
     panels = []
     for name in headline:
-        beside = [(_spaced(floor["name"]), by_floor[floor["name"]][name]) for floor in floors]
+        beside = [(spaced(floor["name"]), by_floor[floor["name"]][name]) for floor in floors]
         panels.append((metrics[name]["title"], [("this model", metrics[name]), *beside]))
     return page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         results=results,
@@ -97,7 +108,7 @@ def verdict(results: dict[str, Any]) -> dict[str, str]:
     for floor in results["floors"]:
         entry = next((entry for entry in floor["metrics"] if entry["name"] == name), None)
         if entry is not None and entry["value"] is not None:
-            found.append((entry["value"], _spaced(floor["name"]), entry))
+            found.append((entry["value"], spaced(floor["name"]), entry))
     if not found:
         return {
             "state": "unknown",
@@ -105,7 +116,7 @@ def verdict(results: dict[str, Any]) -> dict[str, str]:
         }
     _, floor_name, entry = max(found, key=lambda item: item[0])
     lead, title = entry["lead"], entry["title"].lower() if not entry["title"].isupper() else entry["title"]
-    told = f"on {title} its lead over the best floor ({floor_name}) is {_lead(lead)}"
+    told = f"on {title} its lead over the best floor ({floor_name}) is {lead_text(lead)}"
     if lead["low"] is None or lead["value"] is None:
         return {"state": "unknown", "text": f"Without an interval nothing can be said: {told}."}
     if lead["low"] > 0:
@@ -115,15 +126,23 @@ def verdict(results: dict[str, Any]) -> dict[str, str]:
     return {"state": "unclear", "text": f"The model cannot be told apart from its best floor: {told}."}
 
 
-def _score(entry: dict[str, Any]) -> str:
-    return "n/a" if entry["value"] is None else f"{entry['value']:.3f}"
+def score_text(entry: dict[str, Any]) -> str:
+    """The value of a metric entry, or n/a."""
+    if entry["value"] is None:
+        return "n/a"
+    return f"{entry['value']:g}" if entry.get("unit") == "rank" else f"{entry['value']:.3f}"
 
 
-def _interval(entry: dict[str, Any]) -> str:
-    return "" if entry["low"] is None else f"{entry['low']:.3f} to {entry['high']:.3f}"
+def interval_text(entry: dict[str, Any]) -> str:
+    """The interval of a metric entry; empty where there is none."""
+    if entry["low"] is None:
+        return ""
+    digits = ".1f" if entry.get("unit") == "rank" else ".3f"
+    return f"{entry['low']:{digits}} to {entry['high']:{digits}}"
 
 
-def _lead(entry: dict[str, Any]) -> str:
+def lead_text(entry: dict[str, Any]) -> str:
+    """A signed difference with its interval."""
     if entry["value"] is None:
         return "n/a"
     text = f"{entry['value']:+.3f}"
@@ -134,7 +153,8 @@ def _label(value: str) -> str:
     return value.replace("_", " ")
 
 
-def _spaced(value: str) -> str:
+def spaced(value: str) -> str:
+    """A system's name for reading."""
     return value.replace("-", " ")
 
 

@@ -170,13 +170,13 @@ def command() -> str:
 
 
 @cache
-def schema() -> dict[str, Any]:
+def schema(path: Path = SCHEMA) -> dict[str, Any]:
     """Return the JSON schema of ``results.json``."""
-    value: dict[str, Any] = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
 
 
-def validate(results: Any, item: object = "results.json") -> None:
+def validate(results: Any, item: object = "results.json", path: Path = SCHEMA) -> None:
     """Check a results file against the schema.
 
     Raises:
@@ -184,7 +184,7 @@ def validate(results: Any, item: object = "results.json") -> None:
     """
     import jsonschema
 
-    error = next(iter(jsonschema.Draft202012Validator(schema()).iter_errors(results)), None)
+    error = next(iter(jsonschema.Draft202012Validator(schema(path)).iter_errors(results)), None)
     if error is not None:
         place = "/".join(str(part) for part in error.absolute_path) or "top level"
         raise DataError(f"does not fit the results schema at {place}: {error.message[:200]}", item=item)

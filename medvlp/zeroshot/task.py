@@ -90,7 +90,7 @@ def build_task(
     """Read the truth of a split; every row is either in the task or in its ledger.
 
     In multi mode a class is present where the row carries one of its concepts, a descendant of one (with a graph),
-    or its label.
+    or its label (one of its labels, where the set gives several).
 
     Raises:
         DataError: If ``positive`` is not a class.
@@ -105,6 +105,8 @@ def build_task(
         if label in number:
             target_NK[row, number[label]] = True
     if mode == "multi":
+        for row, several in enumerate(split.column("labels")):
+            target_NK[row, [number[label] for label in several if label in number]] = True
         target_NK |= _present(split.column("concepts"), classes, class_concepts, graph)
         rows = list(range(len(labels)))
     else:
