@@ -24,6 +24,7 @@ from medvlp.errors import ConfigError, MissingExtraError
 KINDS = {
     "graph": "data_prep.ontologies.config:GraphConfig",
     "pairs": "data_prep.pairs.config:PairsConfig",
+    "simulation": "data_prep.simulation.config:SimulationConfig",
     "knowledge": "medvlp.training.knowledge:KnowledgeConfig",
     "align": "medvlp.training.align:AlignConfig",
     "evaluate": "medvlp.zeroshot.evaluate:EvaluateConfig",
