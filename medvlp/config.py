@@ -29,6 +29,7 @@ KINDS = {
     "align": "medvlp.training.align:AlignConfig",
     "evaluate": "medvlp.zeroshot.evaluate:EvaluateConfig",
     "quickstart": "benchmarks.quickstart.config:QuickstartConfig",
+    "simulation_benchmark": "benchmarks.simulation.config:SimulationBenchmarkConfig",
     "names": "benchmarks.names.config:NamesConfig",
 }
 

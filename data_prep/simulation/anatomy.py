@@ -7,6 +7,7 @@ Shape legend: Y slices from back to front, Z rows from head to foot, X columns f
 from __future__ import annotations
 
 import csv
+import logging
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -209,8 +210,10 @@ def load_anatomy(ct: str, masks: str, structures: str, spacing: float) -> Anatom
         if not path.is_file():
             raise DataError("file not found", item=path, remedy="check ct, masks and structures")
     numbers = _numbers(paths["structures"])
-    monai = require("monai.transforms", "volumes")
     require("nibabel", "volumes")
+    # One line of MONAI about an optional DICOM decoder, which reading NIfTI has no use for.
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    monai = require("monai.transforms", "volumes")
     prepare = monai.Compose(
         [
             monai.LoadImaged(("ct", "masks"), ensure_channel_first=True, reader="NibabelReader"),

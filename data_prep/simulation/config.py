@@ -116,7 +116,7 @@ class SimulationConfig(Config):
             if kind not in self.findings:
                 raise ValueError(f"held_out names {kind}, which is not among findings; add it or hold out another")
         if held.side is not None and held.side.finding not in SIDED:
-            raise ValueError(f"held_out.side: {held.side.finding} has no side of its own; use one of {', '.join(SIDED)}")
+            raise ValueError(f"held_out.side: {held.side.finding} has no side of its own; use {' or '.join(SIDED)}")
         if held.combination is not None and len(set(held.combination)) != len(held.combination):
             raise ValueError("held_out.combination names a finding twice")
         if held.finding is not None and held.finding in (held.combination or []):

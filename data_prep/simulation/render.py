@@ -78,7 +78,7 @@ def render(
 
 
 def _visible(changed_PP: Floats, pixel_mm: float) -> Mask:
-    """Where a line integral changes by at least :data:`VISIBLE_MM` of water, over a few mm so that noise is no speck."""
+    """Where a line integral changes by at least :data:`VISIBLE_MM` of water; smoothed, so that noise is no speck."""
     from scipy import ndimage
 
     smooth_PP = ndimage.gaussian_filter(changed_PP, _SMOOTH_MM / pixel_mm)

@@ -92,6 +92,7 @@ def simulate(
 
 def _rendered(config: SimulationConfig, anatomy: Anatomy, scenes: list[Scene]) -> Iterator[tuple[Scene, Rendered]]:
     """Render scenes in order on several threads."""
+
     def work(scene: Scene) -> Rendered:
         return render(
             anatomy,
