@@ -137,9 +137,9 @@ def run(config: QuickstartConfig, out: Path, data: Path | None = None, already_d
         None,
         lambda target: export(stage_2, "open_clip", target, check=True, results=scored / "results.json"),
     )
-    judged = (
-        None if config.simulation is None or data is not None else _simulation(config.simulation, steps, graph, stage_1)
-    )
+    judged = None
+    if config.simulation is not None and data is None:
+        judged = _simulation(config.simulation, steps, graph, stage_1)
     _summary(steps, scored, out, judged)
     return scored / "report.html"
 

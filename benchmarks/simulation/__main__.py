@@ -16,9 +16,7 @@ from medvlp.errors import MedvlpError
 def main() -> int:
     """Run the benchmark, write ``results.json``, ``table.md`` and ``report.html``, print the table; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
-    parser.add_argument(
-        "config", nargs="?", default="simulation/benchmark", help="config of kind `simulation_benchmark`"
-    )
+    parser.add_argument("config", nargs="?", default="simulation/benchmark", help="kind `simulation_benchmark`")
     parser.add_argument("--out", type=Path, default=Path("runs/simulation"), help="folder of all runs; resumes")
     parser.add_argument("--set", action="append", default=[], metavar="a.b=c", help="override a key of the config")
     arguments = parser.parse_args()

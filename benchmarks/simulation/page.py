@@ -48,7 +48,7 @@ def pictures(store: PairsStore, count: int) -> list[Picture]:
         image_PP = np.asarray(pair.image.convert("L"))
         own = [masks[scene["scene"], finding["kind"]] for finding in scene["findings"]]
         told = tuple(
-            ("#%02x%02x%02x" % COLOURS[number % len(COLOURS)], _told(finding))
+            ("#{:02x}{:02x}{:02x}".format(*COLOURS[number % len(COLOURS)]), _told(finding))
             for number, finding in enumerate(scene["findings"])
         )
         beside = Image.open(io.BytesIO(organs[scene["scene"]])).convert("L")

@@ -144,7 +144,7 @@ class Anatomy:
         inside = self.organ("lung_", "heart", "aorta", "pulmonary_vein", "atrial")
         distance: Any = ndimage.distance_transform_edt(inside)
         free = np.clip(distance * self.spacing / 8, 0, 1)
-        return ndimage.gaussian_filter(free, 3 / self.spacing).astype(np.float32)
+        return (ndimage.gaussian_filter(free, 3 / self.spacing) * inside).astype(np.float32)
 
     @cached_property
     def rim_mm(self) -> dict[Side, Floats]:
