@@ -143,7 +143,7 @@ class Anatomy:
 
         inside = self.organ("lung_", "heart", "aorta", "pulmonary_vein", "atrial")
         distance: Any = ndimage.distance_transform_edt(inside)
-        free = np.clip(distance * self.spacing / 8, 0, 1)
+        free = np.clip(distance * self.spacing / 20, 0, 1)
         return (ndimage.gaussian_filter(free, 3 / self.spacing) * inside).astype(np.float32)
 
     @cached_property

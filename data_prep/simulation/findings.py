@@ -131,8 +131,8 @@ def _cardiomegaly(finding: Finding, anatomy: Anatomy, hu_YZX: Floats) -> Box:
 def heart_warp(finding: Finding, anatomy: Anatomy) -> tuple[Box, Floats]:
     """Return the box that moves, and for each of its voxels (3, Y, Z, X) where it comes from.
 
-    The field shrinks about a point (so the heart grows) and fades to nothing with distance from the grown heart and
-    towards the chest wall; as it only fades outwards, no two voxels swap places.
+    The field shrinks about a point (so the heart grows) and fades with distance from the heart and towards the chest
+    wall and the spine, slowly enough that no two voxels swap places.
     """
     heart = anatomy.organ("heart")
     inner = bounding_box(heart)
