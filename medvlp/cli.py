@@ -122,6 +122,27 @@ def prepare(
 
 
 @app.command()
+def simulate(
+    config: Annotated[str, typer.Argument(help="A configuration of kind `simulation`: a path or a shipped name.")],
+    out: OUT,
+    dry_run: Annotated[bool, typer.Option(help="Draw all scenes, render three, write nothing.")] = False,
+    overwrite: OVERWRITE = False,
+    preview: Annotated[int, typer.Option(min=0, help="Scenes on the contact sheet preview.png; 0 for none.")] = 0,
+    overrides: SET = None,
+) -> None:
+    """Render radiographs of a real chest CT with planted findings into a pairs store with masks and triplets.
+
+    Example: medvlp simulate simulation/chest --out data/scenes --preview 12
+    """
+    from medvlp.config import import_from_checkout, load
+
+    loaded = load(config, overrides or (), kind="simulation")
+    run = import_from_checkout("data_prep.simulation.simulate").simulate
+    done = run(loaded, out, overwrite=overwrite, dry_run=dry_run, preview_scenes=preview)
+    typer.echo("dry run: nothing was written" if dry_run else f"scenes: {done}")
+
+
+@app.command()
 def train(
     config: Annotated[str, typer.Argument(help="A configuration of kind `knowledge` or `align`: a path or a name.")],
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/<name of the config>.")] = None,

@@ -24,12 +24,14 @@ from medvlp.errors import ConfigError, MissingExtraError
 KINDS = {
     "graph": "data_prep.ontologies.config:GraphConfig",
     "pairs": "data_prep.pairs.config:PairsConfig",
+    "simulation": "data_prep.simulation.config:SimulationConfig",
     "knowledge": "medvlp.training.knowledge:KnowledgeConfig",
     "align": "medvlp.training.align:AlignConfig",
     "finetune": "medvlp.finetune.config:FinetuneConfig",
     "evaluate": "medvlp.zeroshot.evaluate:EvaluateConfig",
     "retrieval": "medvlp.zeroshot.retrieval:RetrievalConfig",
     "quickstart": "benchmarks.quickstart.config:QuickstartConfig",
+    "simulation_benchmark": "benchmarks.simulation.config:SimulationBenchmarkConfig",
     "names": "benchmarks.names.config:NamesConfig",
     "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
 }

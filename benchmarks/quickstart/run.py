@@ -1,5 +1,7 @@
 """Run the whole trunk: graph → pairs → knowledge → alignment → zero-shot report → open_clip export.
 
+Without a folder of the user's, a second half follows: simulated radiographs, and three short alignments on them.
+
 Every step prints the command that would do it alone, is skipped when its finished output was made
 from the same configs and inputs, and leaves an ordinary store or run folder behind.
 """
@@ -17,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.quickstart.config import QuickstartConfig
+from benchmarks.quickstart.config import QuickstartConfig, SimulationSteps
 from medvlp import __version__
 from medvlp.config import Config, load
 from medvlp.data.pairs import PairsStore
@@ -135,8 +137,41 @@ def run(config: QuickstartConfig, out: Path, data: Path | None = None, already_d
         None,
         lambda target: export(stage_2, "open_clip", target, check=True, results=scored / "results.json"),
     )
-    _summary(steps, scored, out)
+    judged = None
+    if config.simulation is not None and data is None:
+        judged = _simulation(config.simulation, steps, graph, stage_1)
+    _summary(steps, scored, out, judged)
     return scored / "report.html"
+
+
+def _simulation(config: SimulationSteps, steps: Steps, graph: Path, stage_1: Path) -> Path:
+    """Render the scenes and judge three alignments on them, with the graph and the text encoder of the first half."""
+    from benchmarks.simulation.judge import judge
+    from data_prep.simulation.simulate import simulate
+
+    out = steps.out
+    scenes_config: Any = load(config.scenes, [f"graph={graph}"], kind="simulation")
+    scenes = steps.run(
+        "scenes",
+        ["medvlp", "simulate", config.scenes, "--set", f"graph={graph}", "--preview", "12", "--out", f"{out}/scenes"],
+        scenes_config,
+        lambda target: simulate(scenes_config, target, overwrite=True, preview_scenes=12),
+    )
+    own: Any = load(config.benchmark, kind="simulation_benchmark")
+    overrides = [
+        f"scenes={scenes}",
+        f"graph={graph}",
+        f"set={[*own.set, f'model.text.model={stage_1}']}",
+    ]
+    benchmark: Any = load(config.benchmark, overrides, kind="simulation_benchmark")
+    words = [word for override in overrides for word in ("--set", override)]
+    return steps.run(
+        "simulation",
+        ["python", "-m", "benchmarks.simulation", config.benchmark, *words, "--out", f"{out}/simulation"],
+        benchmark,
+        lambda target: judge(benchmark, target),
+        resumes=True,
+    )
 
 
 def fit_to_store(pairs: Path) -> list[str]:
@@ -155,7 +190,7 @@ def fit_to_store(pairs: Path) -> list[str]:
     ]
 
 
-def _summary(steps: Steps, scored: Path, out: Path) -> None:
+def _summary(steps: Steps, scored: Path, out: Path, judged: Path | None) -> None:
     table = Table("step", "seconds", "ran", title="Quickstart")
     for name, seconds, ran in steps.seconds:
         table.add_row(name, f"{seconds:.1f}", "yes" if ran else "already done")
@@ -169,6 +204,12 @@ def _summary(steps: Steps, scored: Path, out: Path) -> None:
                 console.print(f"  floor, {floor['name']}: {_score(beside)}", highlight=False)
     console.print(f"open_clip model: {out / 'open_clip'}", highlight=False)
     console.print(f"report:          {scored / 'report.html'}", highlight=False)
+    if judged is not None:
+        from benchmarks.simulation.table import headline
+
+        for line in headline(read_json(judged / "results.json")):
+            console.print(line, highlight=False)
+        console.print(f"simulation page: {judged / 'report.html'}", highlight=False)
 
 
 def _score(metric: dict[str, Any]) -> str:

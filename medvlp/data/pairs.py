@@ -6,7 +6,7 @@ Shape legend: N rows of a split.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -213,6 +213,7 @@ class PairsStore:
         classes: Mapping[str, Sequence[str]] | None = None,
         ledger: Ledger | None = None,
         replace: bool = False,
+        beside: Callable[[Path], None] | None = None,
     ) -> PairsStore:
         """Write a store atomically from a stream of rows and return it opened.
 
@@ -223,6 +224,7 @@ class PairsStore:
             classes: Concept ids of every label; defaults to the labels seen, without concepts.
             ledger: Written to ``ledger.json`` after the last row, so the stream may still count into it.
             replace: Exchange an existing store.
+            beside: Called with the unfinished folder after the last row, to write further files under the manifest.
 
         Raises:
             DataError: On a repeated key, an unknown split, a case in two splits, a row without
@@ -236,6 +238,8 @@ class PairsStore:
                 raise DataError("no row to write", item=folder, remedy="see the reasons the items were dropped for")
             ledger = ledger if ledger is not None else Ledger(kept=checks.num_rows)
             write_json(partial / "ledger.json", ledger.to_json())
+            if beside is not None:
+                beside(partial)
             write_manifest(partial, {"format": FORMAT, **(header or {}), **checks.summary()})
         return PairsStore.load(folder, verify=False)
 

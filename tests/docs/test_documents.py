@@ -18,6 +18,7 @@ COMMANDS = typer.main.get_command(app)
 KIND_OF_VERB = {
     "build": "graph",
     "prepare": "pairs",
+    "simulate": "simulation",
     "train": None,  # either stage
     "evaluate": "evaluate",
     "quickstart": "quickstart",
