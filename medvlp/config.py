@@ -29,6 +29,7 @@ KINDS = {
     "evaluate": "medvlp.zeroshot.evaluate:EvaluateConfig",
     "quickstart": "benchmarks.quickstart.config:QuickstartConfig",
     "names": "benchmarks.names.config:NamesConfig",
+    "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
 }
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
