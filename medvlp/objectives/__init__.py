@@ -14,6 +14,7 @@ from pydantic import Field
 from medvlp.errors import ConfigError
 from medvlp.objectives.base import Objective, ObjectiveSettings
 from medvlp.objectives.clip import ClipObjective
+from medvlp.objectives.kep import KepObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.objectives.siglip import SiglipObjective
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
 
 ObjectiveConfig = Annotated[
-    ClipObjective.Config | SiglipObjective.Config | GroupObjective.Config | KnowledgeMetricObjective.Config,
+    ClipObjective.Config
+    | SiglipObjective.Config
+    | GroupObjective.Config
+    | KnowledgeMetricObjective.Config
+    | KepObjective.Config,
     Field(discriminator="name"),
 ]
 
-_MODULES = (ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective)
+_MODULES = (ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective)
 
 
 def build(config: ObjectiveSettings | Sequence[ObjectiveSettings], graph: DiseaseGraph | None = None) -> Objective:

@@ -31,18 +31,30 @@ class Outputs:
         text_MD: Text embeddings.
         scale: Multiplier of cosines (already exponentiated).
         bias: Additive logit bias of the sigmoid loss, or None.
+        knowledge_MD: What a frozen knowledge encoder makes of the same texts, without gradient, or None.
     """
 
     image_BD: Tensor | None
     text_MD: Tensor
     scale: Tensor | float
     bias: Tensor | float | None = None
+    knowledge_MD: Tensor | None = None
 
     def images(self, objective: str) -> Tensor:
         """Return ``image_BD``; text-only outputs are a :class:`TrainingError` naming the objective."""
         if self.image_BD is None:
             raise TrainingError("needs image embeddings, but the step gave texts only", item=f"objective {objective}")
         return self.image_BD
+
+    def knowledge(self, objective: str) -> Tensor:
+        """Return ``knowledge_MD``; outputs without it are a :class:`TrainingError` naming the objective."""
+        if self.knowledge_MD is None:
+            raise TrainingError(
+                "needs the texts' embeddings by a frozen knowledge encoder, which the step did not give",
+                item=f"objective {objective}",
+                remedy="name a stage-1 run as knowledge_encoder",
+            )
+        return self.knowledge_MD
 
 
 class Losses(NamedTuple):
@@ -61,6 +73,11 @@ class ObjectiveSettings(Config):
     """Fields that every objective's ``Config`` has."""
 
     weight: float = Field(default=1.0, ge=0.0, description="Factor of this objective in the total loss.")
+
+    @property
+    def needs_knowledge(self) -> bool:
+        """Tell whether the objective reads :attr:`Outputs.knowledge_MD`."""
+        return False
 
 
 class Objective(Protocol):

@@ -140,6 +140,18 @@ def contrast_rows(
     return torch.stack(sums).sum(), torch.stack(counts).sum()
 
 
+def mean_over_ranks(total: Tensor, count: Tensor, gather: Gather) -> Tensor:
+    """Divide this rank's sum so that the mean over ranks of the results is the mean over all ranks' valid rows.
+
+    Args:
+        total: Summed loss of this rank's rows; see :func:`contrast_rows`.
+        count: How many of them have a positive.
+        gather: Collects the counts.
+    """
+    share = gather(count.reshape(1)).sum() / gather.world
+    return total / share.clamp(min=1 / gather.world)
+
+
 def check_targets(
     image_BD: Tensor,
     text_MD: Tensor,
@@ -214,9 +226,7 @@ class ClipObjective(nn.Module):
                     related = related[:, identity.all_owner] if side == 0 else related
                     drop = _either(drop, related)
                 total, count = contrast_rows(anchor, candidate, out.scale, target, drop=drop, chunk=config.chunk)
-                # The share of one rank in the number of valid rows: the mean over ranks is then the global mean.
-                share = gather(count.reshape(1)).sum() / gather.world
-                losses.append(total / share.clamp(min=1 / gather.world))
+                losses.append(mean_over_ranks(total, count, gather))
                 lonely.append(1 - count / len(anchor))
         loss = torch.stack(losses).mean()
         return Losses({"clip": config.weight * loss}, {"rows_without_positive": torch.stack(lonely).mean()})

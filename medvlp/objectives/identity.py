@@ -69,6 +69,10 @@ class Identity:
         columns = torch.arange(len(self.all_owner), device=self.device)
         return columns[self._texts][rows, None] == columns
 
+    def equal_texts(self, rows: slice) -> Tensor:
+        """True where a column is the text of a row or equal to it up to case and outer blanks, (rows, T)."""
+        return self.all_code[self._texts][rows, None] == self.all_code
+
     def text_to_text(self, rows: slice) -> Tensor:
         """True where two different texts belong to one group, (rows, T)."""
         text_group = self.all_group[self.all_owner]
@@ -101,7 +105,7 @@ class Identity:
             return own.new_zeros(len(own), num_codes).index_add_(1, code, own)[:, code] > 0
 
         def text_rows(rows: slice) -> Tensor:
-            equal = (code[self._texts][rows, None] == code).float()
+            equal = self.equal_texts(rows).float()
             return equal.new_zeros(len(equal), num_images).index_add_(1, owner, equal) > 0
 
         return image_rows, text_rows

@@ -28,6 +28,7 @@ from medvlp.training import dry_run as rehearsal
 from medvlp.training.align_data import AlignData, batches, concept_rows, cut_groups
 from medvlp.training.buckets import encode_in_buckets
 from medvlp.training.features import cached_features, embed
+from medvlp.training.frozen_text import FrozenTextEncoder
 from medvlp.training.knowledge import control_hierarchy
 from medvlp.training.loop import fit, make_fabric
 from medvlp.training.resume import identity
@@ -83,6 +84,9 @@ class AlignConfig(RunConfig):
         "real", description="Hierarchy that builds captions and decides false negatives: none, rewired, or the graph's."
     )
     model: DualEncoder.Config = Field(DualEncoder.Config(), description="The model to train.")
+    knowledge_encoder: str | None = Field(
+        None, description="Stage-1 run whose frozen text encoder embeds the captions too, for objective kep."
+    )
     objective: ObjectiveConfig | list[ObjectiveConfig] = Field(
         GroupObjective.Config(), description="The loss, or several that are added up."
     )
@@ -124,7 +128,7 @@ def train(
         GraphError: If no concept of the data is in the graph.
         TrainingError: If the data are too small for a batch, or the run cannot go on; see :func:`loop.fit`.
     """
-    check(config)
+    check(config, own_loss=objective is not None)
     fabric = make_fabric(config)
     recipe = AlignRecipe(config, fabric, objective, use_cache=config.cached_features and not dry_run)
     if dry_run:
@@ -133,8 +137,12 @@ def train(
     return fit(recipe, out, resume, fabric)
 
 
-def check(config: AlignConfig) -> None:
+def check(config: AlignConfig, *, own_loss: bool = False) -> None:
     """Refuse settings that contradict one another.
+
+    Args:
+        config: The settings.
+        own_loss: A loss of the user's takes the place of the configured one.
 
     Raises:
         ConfigError: Naming the settings.
@@ -152,6 +160,28 @@ def check(config: AlignConfig) -> None:
         raise ConfigError(
             "cannot augment images that are embedded once", item="cached_features", remedy="set image_augment: null"
         )
+    if not own_loss:
+        _check_knowledge_encoder(config, frozen)
+
+
+def _check_knowledge_encoder(config: AlignConfig, frozen: set[Part]) -> None:
+    """The encoder and an objective that reads it come together, and something must be able to learn from it."""
+    objectives = config.objective if isinstance(config.objective, list) else [config.objective]
+    readers = [objective.name for objective in objectives if objective.needs_knowledge]
+    if readers and config.knowledge_encoder is None:
+        raise ConfigError(
+            f"objective {readers[0]} needs a frozen knowledge encoder",
+            item="knowledge_encoder",
+            remedy="name a stage-1 run, or set objective.text_knowledge to 0",
+        )
+    if config.knowledge_encoder is not None and not readers:
+        raise ConfigError("no objective reads it", item="knowledge_encoder", remedy="use objective kep, or remove it")
+    if readers and "text_tower" in frozen and ("heads" in frozen or config.model.text_head == "none"):
+        raise ConfigError(
+            "the text side is frozen, so nothing could learn from the knowledge encoder",
+            item="freeze.always",
+            remedy="train text_tower, or set objective.text_knowledge to 0",
+        )
 
 
 class AlignModel(nn.Module):
@@ -163,9 +193,14 @@ class AlignModel(nn.Module):
         self.bucketed = isinstance(model.text, TextEncoder)
 
     def forward(
-        self, image_BCHW: Tensor | None, features_BI: Tensor | None, ids_ML: Tensor, mask_ML: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return unit vectors of images (B, D) and texts (M, D), the scale and the bias."""
+        self,
+        image_BCHW: Tensor | None,
+        features_BI: Tensor | None,
+        ids_ML: Tensor,
+        mask_ML: Tensor,
+        knowledge_MD: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Return the fields of :class:`Outputs`; ``knowledge_MD``, which no weight here takes part in, as it came."""
         model = self.model
         if features_BI is None:
             assert image_BCHW is not None
@@ -175,7 +210,7 @@ class AlignModel(nn.Module):
         else:
             text_MI = model.text_features(ids_ML, mask_ML)
         bias = None if model.logit_bias is None else model.logit_bias * 1.0
-        return model.project_image(features_BI), model.project_text(text_MI), model.scale(), bias
+        return model.project_image(features_BI), model.project_text(text_MI), model.scale(), bias, knowledge_MD
 
 
 class AlignRecipe:
@@ -199,6 +234,10 @@ class AlignRecipe:
         if config.grad_checkpointing:
             self.model.set_grad_checkpointing()
         self.module: nn.Module = AlignModel(self.model)
+        self.autocast = fabric.autocast
+        self.knowledge_encoder = None
+        if config.knowledge_encoder is not None:
+            self.knowledge_encoder = FrozenTextEncoder(config.knowledge_encoder, config.model.embed_dim, self.device)
         self.objective: Objective = build(config.objective, hierarchy) if objective is None else objective
         concepts, unknown = concept_rows(self.split, self.store, hierarchy)
         if unknown and not any(concepts):
@@ -232,7 +271,11 @@ class AlignRecipe:
             self.data.groups = cut_groups(self.data.groups, config.batches.max_size, config.seed)
         self.plan = self._plan()
         self.prompts = self._prompts()
-        digests = {"data": self.store.digest, "graph": None if self.graph is None else self.graph.digest}
+        digests = {
+            "data": self.store.digest,
+            "graph": None if self.graph is None else self.graph.digest,
+            "knowledge_encoder": None if self.knowledge_encoder is None else self.knowledge_encoder.digest,
+        }
         own_loss = None if objective is None else getattr(objective, "__qualname__", type(objective).__qualname__)
         self.identity: dict[str, Any] = {
             **identity(config, HARMLESS | {"validation", "cache"}, digests),
@@ -241,6 +284,7 @@ class AlignRecipe:
         self.header: dict[str, Any] = {
             "data_digest": digests["data"],
             "graph_digest": digests["graph"],
+            "knowledge_encoder_digest": digests["knowledge_encoder"],
             "num_rows": len(self.split),
             "num_rows_with_concept": sum(bool(rows) for rows in concepts),
             "concepts_not_in_graph": unknown,
@@ -265,8 +309,12 @@ class AlignRecipe:
         )
 
     def inputs(self, batch: Batch) -> tuple[Tensor | None, ...]:
-        """Return images or cached features, token ids and mask."""
-        return batch.image_BCHW, batch.image_features_BI, batch.token_ids_ML, batch.token_mask_ML
+        """Return images or cached features, token ids and mask, and what the frozen encoder makes of the texts."""
+        knowledge_MD = None
+        if self.knowledge_encoder is not None:
+            with self.autocast():
+                knowledge_MD = self.knowledge_encoder(batch.texts)
+        return batch.image_BCHW, batch.image_features_BI, batch.token_ids_ML, batch.token_mask_ML, knowledge_MD
 
     def begin_step(self, step: int) -> None:
         """Freeze what the schedule freezes at this step; batch statistics stay as they are if so configured."""
@@ -295,10 +343,12 @@ class AlignRecipe:
         return {f"zero_shot/{name}": value for name, value in scores.items()}
 
     def report(self) -> dict[str, float]:
-        """Return the share of texts that were cut since the last call."""
-        share = self.model.tokenizer.truncated_share
+        """Return the shares of texts that were cut since the last call."""
+        shares = {"truncated_share": self.model.tokenizer.truncated_share}
         self.model.tokenizer.reset_counts()
-        return {"truncated_share": share}
+        if self.knowledge_encoder is not None:
+            shares["knowledge_truncated_share"] = self.knowledge_encoder.truncated_share()
+        return shares
 
     def save_model(self, folder: Path) -> None:
         """Write the dual encoder."""

@@ -237,11 +237,13 @@ class Engine:
         return target
 
     def _losses(self, batch: Batch) -> tuple[Losses, Tensor, Tensor]:
-        image_BD, text_MD, scale, bias = self.module(*self.recipe.inputs(batch))
-        losses = self.recipe.objective(Outputs(image_BD, text_MD, scale, bias), batch, self.gather)
+        made = self.module(*self.recipe.inputs(batch))
+        out = Outputs(*made)
+        losses = self.recipe.objective(out, batch, self.gather)
         # An output the loss does not use still takes part with gradient 0: every rank then reduces the same tensors.
-        unused = [out.sum() for out in (image_BD, text_MD, scale, bias) if out is not None and out.requires_grad]
-        return losses, scale, losses.total + 0.0 * torch.stack(unused).sum() if unused else losses.total
+        unused = [tensor.sum() for tensor in made if tensor is not None and tensor.requires_grad]
+        total = losses.total + 0.0 * torch.stack(unused).sum() if unused else losses.total
+        return losses, torch.as_tensor(out.scale), total
 
     def _clip(self) -> Tensor:
         limit = self.config.clip_norm if self.config.clip_norm is not None else float("inf")

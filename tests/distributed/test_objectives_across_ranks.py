@@ -19,6 +19,7 @@ from medvlp.objectives import build
 from medvlp.objectives.base import Outputs
 from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.gather import DistributedGather, LocalGather
+from medvlp.objectives.kep import KepObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.objectives.siglip import SiglipObjective
@@ -34,6 +35,8 @@ CONFIGS = [
     GroupObjective.Config(compat="keep"),
     KnowledgeMetricObjective.Config(),
     KnowledgeMetricObjective.Config(exclude_related=True, temperature=0.2),
+    *(KepObjective.Config(positives=kind, text_knowledge=0.7) for kind in ("own", "text")),
+    KepObjective.Config(exclude_equal=False, chunk=3),
 ]
 
 
@@ -83,6 +86,7 @@ def make_parts(world, random_owner):
             SimpleNamespace(
                 image=torch.randn(per_rank, 7, generator=draw, dtype=torch.float64),
                 text=torch.randn(per_rank * TEXTS, 6, generator=draw, dtype=torch.float64),
+                knowledge=normalize(torch.randn(per_rank * TEXTS, SIZE, generator=draw, dtype=torch.float64), dim=1),
                 group_B=group * 10,
                 text_owner_M=owner,
                 concept_B=concept_of[group],
@@ -98,7 +102,7 @@ def join(parts):
     per_rank = len(parts[0].group_B)
     whole = {
         name: torch.cat([getattr(part, name) for part in parts])
-        for name in ("image", "text", "group_B", "concept_B", "label_B")
+        for name in ("image", "text", "knowledge", "group_B", "concept_B", "label_B")
     }
     owner = torch.cat([part.text_owner_M + rank * per_rank for rank, part in enumerate(parts)])
     lists = {name: [item for part in parts for item in getattr(part, name)] for name in ("concepts", "texts")}
@@ -108,7 +112,7 @@ def join(parts):
 def step(model, objective, batch, gather):
     model.zero_grad()
     image, text, scale, bias = model(batch.image, batch.text)
-    loss = objective(Outputs(image, text, scale, bias), batch, gather).total
+    loss = objective(Outputs(image, text, scale, bias, batch.knowledge), batch, gather).total
     loss.backward()
     parameters = (model.module if isinstance(model, DistributedDataParallel) else model).named_parameters()
     return loss.detach(), {name: p.grad.clone() for name, p in parameters if p.grad is not None}
@@ -124,7 +128,7 @@ def expect_equal(rank, world):
     torch.manual_seed(0)
     model = Model().double()
     for config in CONFIGS:
-        random_owner = config.name in ("clip", "siglip")
+        random_owner = config.name in ("clip", "siglip", "kep")
         parts = make_parts(world, random_owner)
         objective = build(config, PairGraph())
         expected_loss, expected = step(model, objective, join(parts), LocalGather())
@@ -154,7 +158,7 @@ def expect_equal_under_ddp(rank, world, model):
 def expect_faults_show(rank, world, model):
     """The comparison has power: a gather without gradient keeps the loss and changes the gradient."""
     parts = make_parts(world, False)
-    for config in (CONFIGS[0], CONFIGS[10], CONFIGS[-1]):
+    for config in (CONFIGS[0], CONFIGS[10], CONFIGS[13], CONFIGS[-1]):
         objective = build(config, PairGraph())
         expected_loss, expected = step(model, objective, join(parts), LocalGather())
         loss, gradients = step(model, objective, parts[rank], DetachedGather())

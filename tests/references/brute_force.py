@@ -4,7 +4,7 @@ Written from the published formulas alone, without reading the product's code, a
 log-sum-exp, no matrices, one `math.exp` per term. Every function takes lists of lists and returns a float.
 
 Sources: CLIP (Radford et al. 2021, section 2.3), SigLIP (Zhai et al. 2023, equation 1), AdaSP (Zhou et al. 2023,
-equations 4-9), KEEP's group metric loss (the published class HyMetricLoss).
+equations 4-9), KEP (Zhou et al. 2024, its two contrasts), KEEP's group metric loss (the published class HyMetricLoss).
 """
 
 import math
@@ -68,6 +68,48 @@ def soft_info_nce(image: Matrix, text: Matrix, scale: float, target: Matrix) -> 
     """CLIP loss with soft targets: rows normalised for image to text, columns for text to image."""
     logits = [[scale * value for value in row] for row in cosine(image, text)]
     return 0.5 * (_soft_direction(logits, target) + _soft_direction(transposed(logits), transposed(target)))
+
+
+# KEP -----------------------------------------------------------------------------------------------------------------
+
+
+def _direction_without(
+    rows: Matrix, columns: Matrix, scale: float, positive: list[list[bool]], dropped: list[list[bool]]
+) -> float:
+    """Mean over rows with a positive of -log softmax over the columns that are positive or not dropped."""
+    per_row = []
+    for i, row in enumerate(rows):
+        logit = [scale * sum(a * b for a, b in zip(row, column, strict=True)) for column in columns]
+        seen = [value for j, value in enumerate(logit) if positive[i][j] or not dropped[i][j]]
+        terms = [_log_sum_exp(seen) - value for j, value in enumerate(logit) if positive[i][j]]
+        if terms:
+            per_row.append(sum(terms) / len(terms))
+    return sum(per_row) / len(per_row)
+
+
+def _turned(marks: list[list[bool]]) -> list[list[bool]]:
+    return [list(column) for column in zip(*marks, strict=True)]
+
+
+def kep(
+    image: Matrix,
+    text: Matrix,
+    knowledge: Matrix,
+    scale: float,
+    image_marks: tuple[list[list[bool]], list[list[bool]]],
+    text_marks: tuple[list[list[bool]], list[list[bool]]],
+    weights: tuple[float, float] = (1.0, 0.3),
+) -> float:
+    """KEP's loss: image-text and text-knowledge contrasts, each the mean of both directions, weighted, weights sum 1.
+
+    `image_marks` and `text_marks` hold who is positive and who is dropped, rows images (texts), columns texts.
+    """
+    terms = []
+    for rows, columns, (positive, dropped) in ((image, text, image_marks), (text, knowledge, text_marks)):
+        there = _direction_without(rows, columns, scale, positive, dropped)
+        back = _direction_without(columns, rows, scale, _turned(positive), _turned(dropped))
+        terms.append(0.5 * there + 0.5 * back)
+    return (weights[0] * terms[0] + weights[1] * terms[1]) / sum(weights)
 
 
 # SigLIP --------------------------------------------------------------------------------------------------------------

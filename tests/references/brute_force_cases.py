@@ -118,6 +118,42 @@ def info_nce_cases(num: int = 64) -> Iterator[Case]:
         )
 
 
+def kep_cases(num: int = 54) -> Iterator[Case]:
+    """KEP: own texts or equal texts as positives, equal texts dropped or not, weights 0 included, whole and chunked."""
+    scales, chunks, weights = (1.0, 25.0, 60.0), (None, 1, 3), ((1.0, 0.3), (0.4, 2.0), (0.0, 1.0), (1.5, 0.0))
+    for index in range(num):
+        rng = np.random.default_rng([15, index])
+        kind, scale, chunk = ("own", "equal", "dropped")[index % 3], scales[index // 3 % 3], chunks[index // 2 % 3]
+        share = weights[index % 4]
+        b = int(rng.integers(1, 6))
+        m = b if kind == "own" else int(rng.integers(1, 7))
+        owner, word = rng.integers(0, b, size=m), rng.integers(0, 4, size=m)
+        own = np.eye(b, dtype=bool) if kind == "own" else np.arange(b)[:, None] == owner[None, :]
+        same, itself = word[:, None] == word[None, :], np.eye(m, dtype=bool)
+        carries = own.astype(int) @ same.astype(int) > 0
+        marks = {
+            "own": (own, own & False, itself, itself & False),
+            "equal": (carries, carries & False, same, same & False),
+            "dropped": (own, carries, itself, same),
+        }[kind]
+        options = {"image_text": share[0], "text_knowledge": share[1], "chunk": chunk}
+        if kind != "own":  # the diagonal is what no matrix means
+            names = ("positive_BM", "exclude_BM", "positive_MM", "exclude_MM")
+            options |= {name: torch.tensor(mark) for name, mark in zip(names, marks, strict=True)}
+        inputs = _embeddings(rng, b, m, scale)
+        knowledge, lists = unit(rng.normal(size=inputs["text"].shape)), [mark.tolist() for mark in marks]
+        yield Case(
+            f"kep[{index}] {kind} {b}x{m} scale {scale} chunk {chunk} weights {share}",
+            inputs,
+            lambda a, k=knowledge, x=lists, w=share: ref.kep(
+                unit(a["image"]), unit(a["text"]), k, float(a["scale"]), (x[0], x[1]), (x[2], x[3]), w
+            ),
+            lambda f, t, k=knowledge, o=options: f(
+                unit_t(t["image"]), unit_t(t["text"]), t["text"].new_tensor(k), t["scale"], **o
+            ),
+        )
+
+
 def sigmoid_cases(num: int = 60) -> Iterator[Case]:
     """SigLIP: the diagonal or random positives, unequal counts, whole and in chunks."""
     scales, biases, chunks = (1.0, 10.0, 100.0), (-10.0, 0.0, 2.5, -100.0), (None, 1, 2, 3, 64)

@@ -15,6 +15,7 @@ import torch
 PACKAGE = "medvlp.objectives"
 OBJECTIVES = {
     "clip.info_nce": cases.info_nce_cases,
+    "kep.kep_loss": cases.kep_cases,
     "siglip.sigmoid_loss": cases.sigmoid_cases,
     "knowledge_metric.adasp_loss": cases.adasp_cases,
     "semantic_groups.group_metric_loss": cases.group_cases,
