@@ -25,7 +25,7 @@ from medvlp import __version__
 from medvlp.config import load
 from medvlp.encoders.text import TextEncoder
 from medvlp.errors import DataError
-from medvlp.io import sha256_file
+from medvlp.io import read_json, sha256_file
 from medvlp.model import DualEncoder
 from medvlp.training import align, knowledge
 from medvlp.training.align import AlignConfig, AlignRecipe
@@ -57,7 +57,7 @@ def stage_1(config: KnowledgeTableConfig, name: str, seed: int, graph: Path, gra
         shutil.rmtree(run)  # the state of the optimiser is three times the encoder
         return {"weights_sha256": sha256_file(weights)}
 
-    record = out / f"{folder.name}.json"
+    record = _record_of(folder)
     if not weights.is_file():
         record.unlink(missing_ok=True)
     once(record, [__version__, graph_digest, settings.model_dump(mode="json", exclude={"graph"})], work)
@@ -86,7 +86,7 @@ def align_settings(
         f"graph={folders['graph']}",
         f"cache={folders['cache']}",
         f"seed={seed}",
-        "model.text.weights=model",  # those of the folder that model.text.model names
+        "model.text.weights=model",  # of the folder that model.text.model names
         f"text_augment.templates={prepared.settings.templates}",
     ]
     if arm.text is not None:
@@ -124,12 +124,19 @@ def batch_shape(prepared: Prepared, rows: int, max_groups: int) -> tuple[int, in
 def identity_of(settings: AlignConfig, prepared: Prepared, folders: Mapping[str, Path], arm: Arm) -> list[Any]:
     """Return what an alignment depends on, paths replaced by the digests of what lies there."""
     plain = settings.model_dump(mode="json", exclude={"data", "graph", "cache"})
-    stages = {name: sha256_file(folders[name] / "model.safetensors") for name in {arm.text, arm.knowledge_encoder} - {None}}
     if arm.text is not None:
-        plain["model"]["text"]["model"] = stages[arm.text]
+        plain["model"]["text"]["model"] = _weights_digest(folders[arm.text])
     if arm.knowledge_encoder is not None:
-        plain["knowledge_encoder"] = stages[arm.knowledge_encoder]
+        plain["knowledge_encoder"] = _weights_digest(folders[arm.knowledge_encoder])
     return [__version__, prepared.store.digest, prepared.prompts.digest, sorted(prepared.hidden), arm.trained, plain]
+
+
+def _weights_digest(encoder: Path) -> str:
+    return str(read_json(_record_of(encoder))["weights_sha256"])
+
+
+def _record_of(encoder: Path) -> Path:
+    return encoder.parent / f"{encoder.name}.json"
 
 
 class Silenced:
@@ -166,6 +173,8 @@ def train_arm(settings: AlignConfig, run: Path, hidden: frozenset[str], memories
         recipe.data.texts = Silenced(recipe.data.texts, hidden)  # type: ignore[assignment]
     if "text_tower" in settings.freeze.always:
         remember(recipe.model.text, memories)
+    if recipe.knowledge_encoder is not None:
+        remember(recipe.knowledge_encoder.encoder, memories)
     checkpoint = fit(recipe, run, "never", fabric)
     shutil.rmtree(checkpoint.parent)
     return recipe.model.eval()
