@@ -11,6 +11,7 @@ from benchmarks.common.records import console, once
 from benchmarks.knowledge import answers
 from benchmarks.knowledge.answers import Arrays
 from benchmarks.knowledge.config import KnowledgeTableConfig
+from benchmarks.knowledge.hierarchies import Hierarchies
 from benchmarks.knowledge.sets import Prepared, prepare_set
 from benchmarks.knowledge.train import Memory, align_settings, identity_of, stage_1, start_model, train_arm
 from data_prep.ontologies.build import build
@@ -49,7 +50,8 @@ def run(config: KnowledgeTableConfig, out: Path) -> tuple[dict[str, Answered], D
     graph_folder = build_graph(config, out)
     graph = DiseaseGraph.load(graph_folder)
     sets = {name: prepare_set(config, name, graph, graph_folder, out / "sets") for name in config.sets}
-    folders = {"graph": graph_folder, "cache": out / "features"}
+    folders = {"cache": out / "features"}
+    hierarchies = Hierarchies(graph, out / "graphs")
     memories: dict[str, Memory] = {}
     kept: dict[str, dict[str, list[tuple[Path, dict[str, Any]]]]] = {name: {} for name in sets}
     total = len(config.seeds) * len(config.arms) * len(sets)
@@ -60,7 +62,7 @@ def run(config: KnowledgeTableConfig, out: Path) -> tuple[dict[str, Answered], D
             folders[stage] = stage_1(config, stage, seed, graph_folder, graph.digest, out / "stage_1")
         for set_name, prepared in sets.items():
             for arm_name, arm in config.arms.items():
-                settings = align_settings(config, arm, prepared, seed, folders)
+                settings = align_settings(config, arm, prepared, seed, folders, hierarchies)
                 run_folder = out / "runs" / set_name / f"{arm_name}-seed-{seed}"
 
                 def ask(arm=arm, settings=settings, run_folder=run_folder, prepared=prepared) -> Arrays:  # type: ignore[no-untyped-def]

@@ -20,12 +20,13 @@ from torch import Tensor
 
 from benchmarks.common.records import once
 from benchmarks.knowledge.config import Arm, KnowledgeTableConfig
+from benchmarks.knowledge.hierarchies import REAL, Hierarchies
 from benchmarks.knowledge.sets import Prepared, says
 from medvlp import __version__
 from medvlp.config import load
 from medvlp.encoders.text import TextEncoder
 from medvlp.errors import DataError
-from medvlp.io import read_json, sha256_file
+from medvlp.io import MANIFEST, read_json, sha256_file
 from medvlp.model import DualEncoder
 from medvlp.training import align, knowledge
 from medvlp.training.align import AlignConfig, AlignRecipe
@@ -65,7 +66,12 @@ def stage_1(config: KnowledgeTableConfig, name: str, seed: int, graph: Path, gra
 
 
 def align_settings(
-    config: KnowledgeTableConfig, arm: Arm, prepared: Prepared, seed: int, folders: Mapping[str, Path]
+    config: KnowledgeTableConfig,
+    arm: Arm,
+    prepared: Prepared,
+    seed: int,
+    folders: Mapping[str, Path],
+    hierarchies: Hierarchies,
 ) -> AlignConfig:
     """Return the configuration of one alignment.
 
@@ -74,7 +80,8 @@ def align_settings(
         arm: What is trained.
         prepared: What it is trained on.
         seed: Seed of the run.
-        folders: ``graph`` and ``cache``, and each stage 1 the arm names.
+        folders: ``cache``, and each stage 1 the arm names.
+        hierarchies: Gives the graph of an arm with knowledge, already rewired where it is ``permuted``.
 
     Raises:
         DataError: If the set has one semantic group only.
@@ -83,7 +90,6 @@ def align_settings(
         *config.align_set,
         *arm.set,
         f"data={prepared.store.folder}",
-        f"graph={folders['graph']}",
         f"cache={folders['cache']}",
         f"seed={seed}",
         "model.text.weights=model",  # of the folder that model.text.model names
@@ -95,6 +101,8 @@ def align_settings(
         overrides.append(f"knowledge_encoder={folders[arm.knowledge_encoder]}")
     plain = load(arm.align, overrides, kind="align")
     assert isinstance(plain, AlignConfig)
+    graph = hierarchies.store(prepared, plain.knowledge, seed)
+    overrides += ["graph=null"] if graph is None else [f"graph={graph}", f"knowledge={REAL}"]
     groups, instances = batch_shape(prepared, config.rows_per_step, config.max_groups)
     if plain.batches.name == "groups":
         batches = [f"batches.groups_per_batch={groups}", f"batches.instances={instances}", "batches.max_size=null"]
@@ -123,7 +131,9 @@ def batch_shape(prepared: Prepared, rows: int, max_groups: int) -> tuple[int, in
 
 def identity_of(settings: AlignConfig, prepared: Prepared, folders: Mapping[str, Path], arm: Arm) -> list[Any]:
     """Return what an alignment depends on, paths replaced by the digests of what lies there."""
-    plain = settings.model_dump(mode="json", exclude={"data", "graph", "cache"})
+    plain = settings.model_dump(mode="json", exclude={"data", "cache"})
+    if settings.graph is not None:
+        plain["graph"] = read_json(Path(settings.graph) / MANIFEST)["digest"]
     if arm.text is not None:
         plain["model"]["text"]["model"] = _weights_digest(folders[arm.text])
     if arm.knowledge_encoder is not None:
@@ -156,6 +166,15 @@ class Silenced:
         return caption, from_graph
 
 
+class _FrozenOnce(AlignRecipe):
+    """The alignment, without walking through all modules at every step to freeze what is frozen already."""
+
+    def begin_step(self, step: int) -> None:
+        """Freeze what the schedule freezes at this step."""
+        if step in (0, self.config.freeze.steps):
+            super().begin_step(step)
+
+
 def train_arm(settings: AlignConfig, run: Path, hidden: frozenset[str], memories: dict[str, Memory]) -> DualEncoder:
     """Train one alignment and return the model; the run folder keeps its log and configuration, not its checkpoint.
 
@@ -168,7 +187,7 @@ def train_arm(settings: AlignConfig, run: Path, hidden: frozenset[str], memories
     align.check(settings)
     shutil.rmtree(run, ignore_errors=True)
     fabric = make_fabric(settings)
-    recipe = AlignRecipe(settings, fabric, None, use_cache=settings.cached_features)
+    recipe = _FrozenOnce(settings, fabric, None, use_cache=settings.cached_features)
     if hidden and recipe.data.texts is not None:
         recipe.data.texts = Silenced(recipe.data.texts, hidden)  # type: ignore[assignment]
     if "text_tower" in settings.freeze.always:
