@@ -33,7 +33,9 @@ def render(table: Mapping[str, Any]) -> str:
             for row in question["differences"]
             if (row["first"], row["second"]) == wanted
         ]
-        pooled = [(f"mean over {row['over']}", row) for row in table["pooled"] if (row["first"], row["second"]) == wanted]
+        pooled = [
+            (f"mean over {row['over']}", row) for row in table["pooled"] if (row["first"], row["second"]) == wanted
+        ]
         first, second = (
             f"the better {FLOOR}" if name == FLOOR else table["config"]["arms"][name]["title"] for name in wanted
         )

@@ -51,7 +51,9 @@ class Prepared:
         return [label for label in self.store.classes if wanted is None or label in wanted]
 
 
-def prepare_set(config: KnowledgeTableConfig, name: str, graph: DiseaseGraph, graph_folder: Path, out: Path) -> Prepared:
+def prepare_set(
+    config: KnowledgeTableConfig, name: str, graph: DiseaseGraph, graph_folder: Path, out: Path
+) -> Prepared:
     """Prepare one set of the table below ``out``, or open what is there.
 
     Captions are written from a class's display name and aliases alone: names from the graph are knowledge, so they
