@@ -73,8 +73,10 @@ def floor_answers(prepared: Prepared) -> Arrays:
 
 
 def _colours_to_texts(train: PairsSplit, test: PairsSplit) -> NDArray[np.float32]:
-    """Guess each image's text embedding from its colours: ridge regression to the published encoder, penalty by
-    leave-one-out on the training part."""
+    """Guess each image's text embedding from its colours: ridge regression to the published encoder.
+
+    Its penalty comes from leaving out one training image at a time.
+    """
     from sklearn.linear_model import RidgeCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

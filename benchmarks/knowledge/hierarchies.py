@@ -37,6 +37,7 @@ class Hierarchies:
         if knowledge not in (REAL, PERMUTED):
             return None
         name = f"{prepared.name}-{REAL if knowledge == REAL else f'rewired-{seed}'}"
+        made_from = [__version__, self.graph.digest, prepared.store.digest, name]
         folder = self.out / name
         record = self.out / f"{name}.json"
         if not folder.is_dir():
@@ -46,7 +47,7 @@ class Hierarchies:
             reachable(self._of(knowledge, seed), prepared).save(folder, overwrite=True)
             return {}
 
-        once(record, [__version__, self.graph.digest, prepared.store.digest, knowledge, seed], work)
+        once(record, made_from, work)
         return folder
 
     def _of(self, knowledge: str, seed: int) -> DiseaseGraph:

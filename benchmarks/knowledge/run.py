@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common.records import console, once
 from benchmarks.knowledge import answers
 from benchmarks.knowledge.answers import Arrays
-from benchmarks.knowledge.config import KnowledgeTableConfig
+from benchmarks.knowledge.config import Arm, KnowledgeTableConfig
 from benchmarks.knowledge.hierarchies import Hierarchies
 from benchmarks.knowledge.sets import Prepared, prepare_set
 from benchmarks.knowledge.train import Memory, align_settings, identity_of, stage_1, start_model, train_arm
@@ -19,6 +20,7 @@ from data_prep.ontologies.config import GraphConfig
 from medvlp import __version__
 from medvlp.config import load
 from medvlp.knowledge.graph import DiseaseGraph
+from medvlp.training.align import AlignConfig
 
 FLOORS = "floors"
 
@@ -65,14 +67,8 @@ def run(config: KnowledgeTableConfig, out: Path) -> tuple[dict[str, Answered], D
                 settings = align_settings(config, arm, prepared, seed, folders, hierarchies)
                 run_folder = out / "runs" / set_name / f"{arm_name}-seed-{seed}"
 
-                def ask(arm=arm, settings=settings, run_folder=run_folder, prepared=prepared) -> Arrays:  # type: ignore[no-untyped-def]
-                    if not arm.trained:
-                        model = start_model(settings, memories)
-                    else:
-                        model = train_arm(settings, run_folder, prepared.hidden, memories)
-                    return answers.answer(model, prepared, folders["cache"])
-
                 file = out / "answers" / set_name / f"{arm_name}-seed-{seed}.npz"
+                ask = partial(_ask, arm, settings, prepared, run_folder, memories)
                 record = _kept(file, identity_of(settings, prepared, folders, arm), ask)
                 kept[set_name].setdefault(arm_name, []).append((file, record))
                 done += 1
@@ -82,7 +78,7 @@ def run(config: KnowledgeTableConfig, out: Path) -> tuple[dict[str, Answered], D
     for set_name, prepared in sets.items():
         file = out / "answers" / set_name / f"{FLOORS}.npz"
         identity = [__version__, prepared.store.digest, prepared.classes, prepared.settings.retrieval]
-        record = _kept(file, identity, lambda prepared=prepared: answers.floor_answers(prepared))
+        record = _kept(file, identity, partial(answers.floor_answers, prepared))
         of_arms = kept[set_name]
         out_sets[set_name] = Answered(
             prepared,
@@ -91,6 +87,14 @@ def run(config: KnowledgeTableConfig, out: Path) -> tuple[dict[str, Answered], D
             {name: sum(made["seconds"] for _, made in found) / len(found) for name, found in of_arms.items()},
         )
     return out_sets, graph
+
+
+def _ask(arm: Arm, settings: AlignConfig, prepared: Prepared, run_folder: Path, memories: dict[str, Memory]) -> Arrays:
+    if arm.trained:
+        model = train_arm(settings, run_folder, prepared.hidden, memories)
+    else:
+        model = start_model(settings, memories)
+    return answers.answer(model, prepared, Path(settings.cache))
 
 
 def build_graph(config: KnowledgeTableConfig, out: Path) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -176,8 +175,3 @@ def has_case_ids(pairs: PairsConfig) -> bool:
     if isinstance(source, Captions):
         return source.case_column is not None
     return isinstance(source, PackagedNuclei)
-
-
-def as_yaml(values: list[str]) -> str:
-    """Return a list as one line of YAML, for an override."""
-    return json.dumps(values)

@@ -1,4 +1,4 @@
-"""The table as JSON and as Markdown: rows with intervals, floors beside them, differences with their detectable size."""
+"""The table as JSON and as Markdown: intervals, floors, and differences with their detectable size."""
 
 from __future__ import annotations
 
@@ -161,8 +161,8 @@ def markdown(table: Mapping[str, Any]) -> str:
     seeds, draws = len(table["seeds"]), table["num_draws"]
     chance = ALPHA * table["num_differences"]
     lines = [
-        f"Scores: mean over {seeds} seeds [95 % interval, {draws:,} draws of cases], then each seed. Leading scores first; "
-        "floors are on the leading score, and the lead is over the better one.",
+        f"Scores: mean over {seeds} seeds [95 % interval, {draws:,} draws of cases], then each seed. "
+        "Floors are on the leading score, and the lead is over the better one.",
         "",
         "| set, question | arm | class names seen in training | images (cases) | classes | leading score | by seed "
         "| other scores | prior | colour histogram + regression | lead over the better floor |",
@@ -191,8 +191,8 @@ def markdown(table: Mapping[str, Any]) -> str:
     lines += [
         "",
         f"Differences on the leading score, paired on the same cases. Smallest detectable: 2.80 × standard error. Of "
-        f"{table['num_differences']} differences about {chance:.0f} would leave zero outside its interval by chance alone, so a "
-        "verdict holds only after Holm's correction over all of them.",
+        f"{table['num_differences']} differences about {chance:.0f} would leave zero outside its interval by chance "
+        "alone, so a verdict holds only after Holm's correction over all of them.",
         "",
         "| set, question | difference | value | smallest detectable | verdict |",
         "|---|---|---|---|---|",

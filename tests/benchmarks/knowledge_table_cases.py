@@ -121,7 +121,7 @@ def tiny_table(root: Path, **changes) -> KnowledgeTableConfig:
         "num_draws": 100,
         **changes,
     }  # fmt: skip
-    (root / "table.yaml").write_text(yaml.safe_dump(table), encoding="utf-8")
+    (root / "table.yaml").write_text(yaml.safe_dump(table, sort_keys=False), encoding="utf-8")
     config = load(root / "table.yaml", kind="knowledge_benchmark")
     assert isinstance(config, KnowledgeTableConfig)
     return config
@@ -135,11 +135,8 @@ def store(folder: Path, per_class: int, **settings) -> Prepared:
             part = "test" if index < per_class else "train"
             image = Image.new("RGB", (8, 8), colour)
             texts = [Text(f"an image of {label}.", "class-template")]
-            rows.append(
-                Row(
-                    f"{number}-{index}", image, texts, part, f"{number}-{index}", number, label, [CLASS_CONCEPTS[label]]
-                )
-            )
+            key = f"{number}-{index}"
+            rows.append(Row(key, image, texts, part, key, number, label, [CLASS_CONCEPTS[label]]))
     classes = {label: [concept] for label, concept in CLASS_CONCEPTS.items()}
     made = PairsStore.write(folder, rows, {}, classes=classes)
     found = ImageSet(title="Cells", pairs="pairs", **settings)
