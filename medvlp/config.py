@@ -34,6 +34,7 @@ KINDS = {
     "simulation_benchmark": "benchmarks.simulation.config:SimulationBenchmarkConfig",
     "names": "benchmarks.names.config:NamesConfig",
     "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
+    "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
 }
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

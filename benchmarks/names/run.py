@@ -5,7 +5,6 @@ A finished arm is skipped when it was made from the same config, graph and versi
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
+from benchmarks.common import records
 from benchmarks.names.config import NamesConfig
 from benchmarks.names.floors import tfidf_ranks
 from medvlp import __version__
 from medvlp.config import load, resolve_path
-from medvlp.io import read_json, sha256_json, write_json
 from medvlp.knowledge.graph import DiseaseGraph
 from medvlp.knowledge.splits import HeldOut
 from medvlp.training.knowledge import FOLDER, KnowledgeConfig, train
@@ -29,7 +27,6 @@ from medvlp.training.name_retrieval import NameRanks, embed_texts, rank_names
 if TYPE_CHECKING:
     from medvlp.encoders.text import TextEncoder
 
-console = Console(stderr=True, highlight=False)
 FLOORS = {"tfidf": "character 3-gram TF-IDF", "start": "start encoder"}
 
 
@@ -47,18 +44,9 @@ def run(config: NamesConfig, out: Path) -> dict[str, list[dict[str, Any]]]:
     made_from = [__version__, graph.digest, holdout.model_dump(mode="json")]
 
     def once(name: str, identity: Any, work: Callable[[], NameRanks]) -> dict[str, Any]:
-        file = out / f"{name}.json"
-        digest = sha256_json([*made_from, identity])
-        if file.is_file() and (record := read_json(file))["digest"] == digest:
-            return record
-        console.print(f"[bold]{name}[/bold]")
-        start = time.perf_counter()
-        ranks = work()
-        record = {"digest": digest, "seconds": time.perf_counter() - start, **_plain(ranks)}
-        write_json(file, record)
-        return record
+        return records.once(out / f"{name}.json", [*made_from, identity], lambda: _plain(work()))
 
-    records = {
+    done = {
         "tfidf": [once("tfidf", "char_wb 3-grams", lambda: tfidf_ranks(graph, heldout))],
         "start": [once("start", base.text.model_dump(mode="json"), lambda: _start(base, graph, heldout))],
     }
@@ -67,8 +55,8 @@ def run(config: NamesConfig, out: Path) -> dict[str, list[dict[str, Any]]]:
             settings = load_arm(config, [*arm.set, f"seed={seed}"])
             folder = out / f"{name}-seed-{seed}"
             work = lambda settings=settings, folder=folder: _trained(settings, folder, graph, heldout)  # noqa: E731
-            records.setdefault(name, []).append(once(folder.name, settings.model_dump(mode="json"), work))
-    return records
+            done.setdefault(name, []).append(once(folder.name, settings.model_dump(mode="json"), work))
+    return done
 
 
 def load_arm(config: NamesConfig, overrides: list[str]) -> KnowledgeConfig:

@@ -1,0 +1,1 @@
+"""What several comparisons share: records of finished work. Not here: anything that trains or scores."""
