@@ -51,7 +51,7 @@ def image_tower(folder: Path, settings: dict[str, Any], size: int, state: Weight
 
         scale = settings.get("layer_scale")
         options = {} if scale is None else {"init_values": scale}
-        trunk = timm.create_model(settings["model"], pretrained=False, **options)
+        trunk: Any = timm.create_model(settings["model"], pretrained=False, **options)
         trunk.reset_classifier(0)
         if hasattr(trunk, "set_input_size") and size != trunk.pretrained_cfg["input_size"][-1]:
             trunk.set_input_size((size, size))
