@@ -156,7 +156,9 @@ class Anatomy:
             shadow_ZX = self.lungs[side][self.boxes[side]].any(0)
             if side == "left":  # from the lateral edge inwards
                 shadow_ZX = shadow_ZX[:, ::-1]
-            inside_ZX = np.pad(np.maximum.accumulate(shadow_ZX, axis=1), ((1, 0), (1, 0)))
+            # neither the mediastinum nor the diaphragm is an edge that air rises to
+            inside_ZX = np.maximum.accumulate(np.maximum.accumulate(shadow_ZX, axis=1), axis=0)
+            inside_ZX = np.pad(inside_ZX, ((1, 0), (1, 0)))
             distance: Any = ndimage.distance_transform_edt(inside_ZX)[1:, 1:] * self.spacing
             found[side] = (distance[:, ::-1] if side == "left" else distance).astype(np.float32)
         return found

@@ -63,7 +63,7 @@ def _effusion(finding: Finding, anatomy: Anatomy, hu_YZX: Floats) -> Box:
     lung, wall = anatomy.lungs[finding.side][box], anatomy.wall_mm[finding.side]
     rows_mm = np.arange(lung.shape[1], dtype=np.float32)[::-1] * anatomy.spacing  # height above the lowest recess
     meniscus = (15 + 30 * finding.severity) * np.exp(-wall / 14)
-    level = 35 + 85 * finding.severity
+    level = 50 + 75 * finding.severity
     depth_mm = level + meniscus - rows_mm[None, :, None]
     share = np.clip(depth_mm / (2 * anatomy.spacing) + 0.5, 0, 1) * lung
     hu_YZX[box] += share * (_FLUID - hu_YZX[box])
