@@ -22,6 +22,8 @@ VERBS = [
     ["graph", "stats"],
     ["graph", "export-keep"],
     ["prepare"],
+    ["pairs", "export"],
+    ["pairs", "show"],
     ["train"],
     ["evaluate"],
     ["predict"],
@@ -138,17 +140,19 @@ def test_prepare(write, calls, capfd, tmp_path):
     assert run(["prepare", path, "--out", "o", "--already-deidentified", "--set", "size=3"]) == 0
     (loaded, out), options = noted[0]
     assert (loaded.size, out) == (3, Path("o"))
-    assert options == {"already_deidentified": True, "overwrite": False, "dry_run": False}
+    assert options == {
+        "already_deidentified": True, "overwrite": False, "dry_run": False, "preview": None, "show_texts": False,
+    }  # fmt: skip
     assert f"pairs store: {tmp_path / 'store'}" in capfd.readouterr().out
 
 
 def test_prepare_recognises_a_folder(calls, capfd, tmp_path):
     noted = calls("data_prep.pairs.prepare", "prepare", tmp_path / "store")
-    calls("data_prep.pairs.layout", "detect_layout", "recognised")
+    detected = calls("data_prep.pairs.layout", "detect_layout", "recognised")
     assert run(["prepare", str(tmp_path), "--out", "o"]) == 0
     assert noted[-1][0] == ("recognised", Path("o"))
-    assert run(["prepare", str(tmp_path), "--out", "o", "--set", "size=1"]) == 2
-    assert "--set changes a configuration, not a folder" in capfd.readouterr().err
+    assert run(["prepare", str(tmp_path), "--out", "o", "--set", "size=1"]) == 0
+    assert detected[-1] == ((str(tmp_path),), {"overrides": ["size=1"]})
 
 
 def test_quickstart(write, calls, capfd, tmp_path):

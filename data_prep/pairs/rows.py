@@ -226,7 +226,7 @@ def warnings(rows: Rows, sampled: bool = False) -> list[str]:
             out.append(f"no concept of the graph matches the class {info.name!r}; {remedy}")
     shares = {} if sampled else rows.config.split.fractions
     out += [
-        f"the split {split!r} is empty; add cases or change the shares under split"
+        f"the split {split!r} is empty; add cases, or change how the split is made"
         for split, share in shares.items()
         if share > 0 and split not in rows.splits
     ]

@@ -20,7 +20,7 @@ KIND_OF_VERB = {
     "prepare": "pairs",
     "simulate": "simulation",
     "train": None,  # either stage
-    "evaluate": "evaluate",
+    "evaluate": ("evaluate", "retrieval"),
     "quickstart": "quickstart",
     "show": None,
 }
@@ -76,7 +76,9 @@ def problem_of(line, whole, own=()):
     params, verb = context.params, context.info_name
     if verb == "schema":
         return None if params["kind"] in KINDS or STAND_INS.fullmatch(params["kind"]) else f"{line}: no such kind"
-    if verb not in KIND_OF_VERB or STAND_INS.fullmatch(params["config"]) or params["config"] in own:
+    if verb not in KIND_OF_VERB or params["config"] is None:  # `medvlp prepare --dataset` names no configuration
+        return None
+    if STAND_INS.fullmatch(params["config"]) or params["config"] in own:
         return None
     try:
         find_config(params["config"])

@@ -60,7 +60,7 @@ def test_case_folders(tmp_path):
     with pytest.raises(ValidationError, match="levels needs class once"):
         source(name="class_folders", images="x", levels=["case"])
     with pytest.raises(DataError, match="no image as deep as <split>/<class>/"):
-        list_items(source(name="class_folders", images=str(tmp_path / "unclear"), levels=["split", "class"]))
+        list_items(source(name="class_folders", images=str(tmp_path / "deep"), levels=["split", "class"]))
 
 
 def make(root, names):
@@ -113,7 +113,7 @@ def test_text_file_mistakes(tmp_path):
     assert len(PairsStore.load(prepare(store, tmp_path / "out", already_deidentified=True))) == 8
     picture(1).save(root / "test" / "6.jpg")
     with pytest.raises(DataError, match=r"test/6\.png: has the same name as test/6\.jpg; rename one"):
-        list_items(config)
+        list_items(store)
     for path in root.rglob("*.txt"):
         path.unlink()
     (root / "test" / "6.jpg").unlink()
@@ -205,4 +205,4 @@ def test_warnings(tmp_path, capsys):
     assert capsys.readouterr().err.count("warning: ") == 2
     fill(tmp_path / "few", ["a/1.png", "b/2.png"])
     told = PairsStore.load(prepare(detected(tmp_path / "few")[0], tmp_path / "out2")).manifest["warnings"]
-    assert "the split 'dev' is empty; add cases or change the shares under split" in told
+    assert "the split 'dev' is empty; add cases, or change how the split is made" in told
