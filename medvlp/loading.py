@@ -13,7 +13,7 @@ import torch
 from medvlp.config import resolve_path
 from medvlp.encoders.clip_towers import OpenClipImage, OpenClipText, architecture_of, build_whole
 from medvlp.errors import CheckpointError
-from medvlp.io import MANIFEST, verify_manifest
+from medvlp.io import MANIFEST, read_json, verify_manifest
 from medvlp.model import MAX_SCALE, MIN_SCALE, DualEncoder, load_model
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
@@ -68,6 +68,10 @@ def checkpoint_folder(path: str | Path) -> Path:
         raise CheckpointError("no such folder", item=path, remedy="name a run, a checkpoint or an exported model")
     if (folder / "model.json").is_file() or (folder / OPEN_CLIP_CONFIG).is_file():
         return folder
+    if (folder / MANIFEST).is_file() and str(read_json(folder / MANIFEST).get("format")).startswith("medvlp-export/"):
+        raise CheckpointError(
+            "an export for other software", item=path, remedy="open its checkpoint, or export with `--to safetensors`"
+        )
     from medvlp.training.checkpoint import latest_checkpoint
 
     return latest_checkpoint(folder)
