@@ -89,6 +89,10 @@ def checkpoint_folder(path: str | Path) -> Path:
         raise CheckpointError("no such folder", item=path, remedy="name a run, a checkpoint or an exported model")
     if (folder / "model.json").is_file() or (folder / OPEN_CLIP_CONFIG).is_file():
         return folder
+    if (folder / MANIFEST).is_file() and str(read_json(folder / MANIFEST).get("format")).startswith("medvlp-export/"):
+        raise CheckpointError(
+            "an export for other software", item=path, remedy="open its checkpoint, or export with `--to safetensors`"
+        )
     from medvlp.training.checkpoint import latest_checkpoint
 
     return latest_checkpoint(folder)

@@ -240,6 +240,15 @@ def test_open_clip_towers(tmp_path, files):
         export(model, "timm", tmp_path / "timm")
 
 
+def test_the_library_itself_opens_the_plain_layout_only(exported, model):
+    from medvlp.errors import CheckpointError
+    from medvlp.loading import load
+
+    assert torch.equal(load(exported("safetensors")).encode_text(["lung"]), model.encode_text(["lung"]))
+    with pytest.raises(CheckpointError, match=r"timm: an export for other software; open its checkpoint, or export"):
+        load(exported("timm"))
+
+
 def test_a_folder_that_is_no_export(tmp_path, model):
     (tmp_path / "store").mkdir()
     write_manifest(tmp_path / "store", {"format": "medvlp-graph"})
