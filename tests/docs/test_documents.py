@@ -19,6 +19,7 @@ KIND_OF_VERB = {
     "build": "graph",
     "prepare": "pairs",
     "train": None,  # either stage
+    "finetune": "finetune",
     "evaluate": "evaluate",
     "quickstart": "quickstart",
     "show": None,
