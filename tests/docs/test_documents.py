@@ -21,6 +21,7 @@ KIND_OF_VERB = {
     "simulate": "simulation",
     "train": None,  # either stage
     "evaluate": ("evaluate", "retrieval"),
+    "finetune": "finetune",
     "quickstart": "quickstart",
     "show": None,
 }
