@@ -9,14 +9,11 @@ import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from medvlp.errors import DataError
-
-if TYPE_CHECKING:
-    from medvlp.zeroshot.answer import Answer
 
 
 class Mode(StrEnum):
@@ -133,8 +130,8 @@ def find_classes(values: Sequence[str]) -> list[str]:
     return found
 
 
-def to_lines(answer: Answer) -> str:
-    """One line per image: name, then every class with its probability, the most probable first."""
+def to_lines(answer: Any) -> str:
+    """One line per image of an :class:`medvlp.zeroshot.Answer`: name, then every class with its probability, the most probable first."""
     lines = []
     for image, row_K in zip(answer.images, answer.probabilities, strict=True):
         order = sorted(range(len(row_K)), key=lambda column: -row_K[column])
@@ -143,8 +140,8 @@ def to_lines(answer: Answer) -> str:
     return "\n".join(lines)
 
 
-def to_csv(answer: Answer) -> str:
-    """A table with one row per image: image, answer, and the probability of each class in a column of its own."""
+def to_csv(answer: Any) -> str:
+    """The table of an :class:`medvlp.zeroshot.Answer`: a row per image with its answer and each class's probability."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["image", "answer", *(f"p({label})" for label in answer.classes)])
