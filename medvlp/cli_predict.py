@@ -131,7 +131,7 @@ def find_classes(values: Sequence[str]) -> list[str]:
 
 
 def to_lines(answer: Any) -> str:
-    """One line per image of an :class:`medvlp.zeroshot.Answer`: name, then every class with its probability, the most probable first."""
+    """One line per image of an answer: its name, then every class with its probability, the most probable first."""
     lines = []
     for image, row_K in zip(answer.images, answer.probabilities, strict=True):
         order = sorted(range(len(row_K)), key=lambda column: -row_K[column])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import datetime
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -188,18 +189,17 @@ def _results(
     options: dict[str, Any] = {"num_draws": config.bootstrap_draws, "seed": config.seed, "level": config.level}
     value: dict[str, Any] = {}
     for name, table_NK in tables.items():
-        statistics: dict[str, bootstrap.Statistic] = {"mean": lambda w, table_NK=table_NK: mean_dice(table_NK, w)}
+        statistics: dict[str, bootstrap.Statistic] = {"mean": partial(mean_dice, table_NK)}
         for k, label in enumerate(names[1:]):
-            statistics[label] = lambda w, column_N1=table_NK[:, k : k + 1]: mean_dice(column_N1, w)
+            statistics[label] = partial(mean_dice, table_NK[:, k : k + 1])
         intervals = {
             label: _interval(found_) for label, found_ in bootstrap.intervals(statistics, cases, **options).items()
         }
         value[name] = {"mean_dice": intervals.pop("mean"), "dice": intervals}
         if name != "model":
             lead = bootstrap.paired_difference(
-                lambda w: mean_dice(tables["model"], w), lambda w, table_NK=table_NK: mean_dice(table_NK, w), cases,
-                **options,
-            )  # fmt: skip
+                partial(mean_dice, tables["model"]), partial(mean_dice, table_NK), cases, **options
+            )
             value[name]["lead"] = _interval(lead)
     present = {label: int((~np.isnan(tables["model"][:, k])).sum()) for k, label in enumerate(names[1:])}
     return {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -50,7 +51,7 @@ class RetrievalConfig(Config):
     split: SplitName = Field("test", description="Split whose images and texts are looked up among each other.")
     aspects: list[str] | None = Field(None, description="Aspects of texts to use; all but class names by default.")
     recall_at: list[Annotated[int, Field(ge=1)]] = Field([1, 5, 10], min_length=1, description="The k of recall at k.")
-    floors: list[Literal["random", "untrained"]] = Field([RANDOM, floors.UNTRAINED], description="Floors to compute.")
+    floors: list[Literal["random", "untrained"]] = Field(["random", "untrained"], description="Floors to compute.")
     bootstrap_draws: int = Field(1000, ge=0, le=100_000, description="Bootstrap draws of cases; 0 for no intervals.")
     level: float = Field(0.95, gt=0, lt=1, description="Coverage of the intervals.")
     num_examples: int = Field(6, ge=0, le=100, description="Queries in the report; 0 shows no image.")
@@ -211,19 +212,19 @@ def _direction(
     }
 
 
+def _recall(rank_Q: Floats, k: int, weight: Any) -> Any:
+    return ranking.recall_at(rank_Q, k, weight)
+
+
 def _of_ranks(rank_Q: Floats, config: RetrievalConfig) -> dict[str, Callable[[Any], Any]]:
-    out: dict[str, Callable[[Any], Any]] = {
-        f"recall_at_{k}": lambda weight, k=k: ranking.recall_at(rank_Q, k, weight) for k in config.recall_at
-    }
+    out: dict[str, Callable[[Any], Any]] = {f"recall_at_{k}": partial(_recall, rank_Q, k) for k in config.recall_at}
     out["median_rank"] = lambda weight: ranking.median_rank(rank_Q, weight)
     out["mean_reciprocal_rank"] = lambda weight: ranking.mean_reciprocal_rank(rank_Q, weight)
     return out
 
 
 def _of_chance(chance: RandomOrder, config: RetrievalConfig) -> dict[str, Callable[[Any], Any]]:
-    out: dict[str, Callable[[Any], Any]] = {
-        f"recall_at_{k}": lambda weight, k=k: chance.recall_at(k, weight) for k in config.recall_at
-    }
+    out: dict[str, Callable[[Any], Any]] = {f"recall_at_{k}": partial(chance.recall_at, k) for k in config.recall_at}
     return out | {"median_rank": chance.median_rank, "mean_reciprocal_rank": chance.mean_reciprocal_rank}
 
 

@@ -1,4 +1,4 @@
-"""Retrieval both ways: ranks equal brute force with shared and several texts, intervals by joined cases, honest floors."""
+"""Retrieval both ways: ranks equal brute force, also with shared texts; intervals by joined cases; floors."""
 
 import json
 import re

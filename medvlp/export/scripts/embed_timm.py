@@ -17,6 +17,8 @@ import embed_parts  # noqa: E402
 import embed_towers as towers  # noqa: E402
 import timm  # noqa: E402
 import torch  # noqa: E402
+from timm.data.config import resolve_model_data_config  # noqa: E402
+from timm.data.transforms_factory import create_transform  # noqa: E402
 
 
 @torch.no_grad()
@@ -25,7 +27,7 @@ def embed(folder: Path, images: Sequence[str], texts: Sequence[str]) -> dict[str
     heads = towers.read_weights(folder / "heads.safetensors")
     model = timm.create_model(f"local-dir:{folder}", pretrained=False)
     towers.load(model, towers.read_weights(folder / "model.safetensors"), "model.safetensors")
-    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    transform = create_transform(**resolve_model_data_config(model), is_training=False)
     parts: dict[str, list[torch.Tensor]] = {"image": []}
     for part in embed_parts.batches(images):
         image_BCHW = torch.stack([transform(embed_parts.read_rgb(path)) for path in part])
