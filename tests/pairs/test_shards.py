@@ -1,4 +1,4 @@
-"""Tar shards: read as webdataset lays them out, refused when damaged or hostile, and a store goes out and back whole."""
+"""Tar shards: read as webdataset lays them out, refused when damaged or hostile; a store goes out and back whole."""
 
 import gzip
 import io
