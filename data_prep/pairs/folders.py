@@ -87,7 +87,7 @@ def list_class_folders(source: ClassFolders) -> Listing:
         split = given_split(names["split"], names["split"]) if "split" in names else None
         for path in image_files(folder):
             key = path.relative_to(root).as_posix()
-            listing.items.append(Item(key, path, label=names["class"], split=split, case=names.get("case")))
+            listing.items.append(Item(key, path, label=names["class"].strip(), split=split, case=names.get("case")))
         deeper = [path for path in folder.rglob("*") if path.parent != folder and is_image(path)]
         listing.note("images below the class folders, left out", len(deeper))
     if not listing.items:

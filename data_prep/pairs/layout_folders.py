@@ -59,12 +59,12 @@ def _class_folders(root: Path, say: Callable[[str], None], remedy: str) -> Pairs
         levels = ["split", "class"]
         folders = [child for folder in folders for child in shown_folders(folder)]
     classes = sorted({folder.name for folder in folders if image_files(folder)})
-    if not classes and (nested := _nested(folders)):
+    if nested := _nested(folders):
         above = "split, " if len(levels) > 1 else ""
         raise DataError(
-            f"folders within folders ({nested}): it is not clear which of them are classes",
+            f"images in folders within folders ({nested}): it is not clear which of them are classes",
             item=root,
-            remedy=f"write a config with source.levels: [{above}class, case] or [{above}case, class]",
+            remedy=f"move them up, or write a config with source.levels: [{above}class, case] or [{above}case, class]",
         )
     if len(classes) < 2:
         raise DataError(problem, item=root, remedy=remedy)

@@ -104,7 +104,7 @@ def _prepare(
         for item, data, embedding in _read_all(listing.items, config, already_deidentified, features, ledger):
             spool.add(item, data, embedding)
         rows = Rows(spool, listing, config, graph, ledger)
-        header = {
+        header: dict[str, Any] = {
             "kind": "pairs",
             "config": config.model_dump(mode="json", exclude={"num_workers"}),
             "sources": listing.sources,
@@ -118,7 +118,6 @@ def _prepare(
         }
         if dry_run:
             _print_dry_run(listing, rows, ledger)
-        _tell(header["warnings"])
         classes = {info.name: info.concepts for info in rows.classes.values()}
         with tempfile.TemporaryDirectory() as aside:
             target = Path(aside) / out.name if dry_run else out
@@ -128,6 +127,7 @@ def _prepare(
                 )
             if preview is not None:
                 write_preview(store, preview, show_texts=show_texts, dry_run=dry_run)
+        _tell(ledger, {} if dry_run else header["notes"], header["warnings"])
 
 
 def _require_deidentified(listing: Listing, already_deidentified: bool) -> None:
@@ -244,10 +244,14 @@ def _print_dry_run(listing: Listing, rows: Rows, ledger: Ledger) -> None:
         console.print(f"  class {info.name}: {known}, {len(info.names)} names", markup=False)
 
 
-def _tell(told: Sequence[str]) -> None:
+def _tell(ledger: Ledger, notes: dict[str, int], told: Sequence[str]) -> None:
+    """Say what was dropped, noticed and is worth a warning; a clean run says one line."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
+    console.print(f"images: {ledger}", markup=False, soft_wrap=True)
+    for note, count in notes.items():
+        console.print(f"  {count} {note}", markup=False, soft_wrap=True)
     for line in told[:_MAX_TOLD]:
         console.print(f"warning: {line}", markup=False, soft_wrap=True)
     if len(told) > _MAX_TOLD:

@@ -53,7 +53,7 @@ def test_case_folders(tmp_path):
     store = PairsStore.load(prepare(config, tmp_path / "out"))
     assert (len(store), store.manifest["num_cases"]) == (16, 8)
     assert store.manifest["notes"]["images above the class folders, left out"] == 2
-    with pytest.raises(DataError, match=r"folders within folders \(a/pa0\): it is not clear .* \[class, case\] or"):
+    with pytest.raises(DataError, match=r"in folders within folders \(a/pa0\): it is not clear .* \[class, case\] or"):
         detected(make(tmp_path / "unclear", ["a/pa0/1.png", "b/pb0/1.png"]))
     with pytest.raises(DataError, match=r"levels: \[split, class, case\] or \[split, case, class\]"):
         detected(make(tmp_path / "deep", ["train/a/p/1.png", "test/a/p/1.png"]))
