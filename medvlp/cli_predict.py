@@ -131,7 +131,7 @@ def find_classes(values: Sequence[str]) -> list[str]:
 
 
 def to_lines(answer: Any) -> str:
-    """One line per image of an :class:`medvlp.zeroshot.Answer`: name, then every class with its probability, the most probable first."""
+    """One line per image of a :class:`medvlp.zeroshot.Answer`: every class with its probability, the likeliest first."""
     lines = []
     for image, row_K in zip(answer.images, answer.probabilities, strict=True):
         order = sorted(range(len(row_K)), key=lambda column: -row_K[column])
@@ -141,7 +141,7 @@ def to_lines(answer: Any) -> str:
 
 
 def to_csv(answer: Any) -> str:
-    """The table of an :class:`medvlp.zeroshot.Answer`: a row per image with its answer and each class's probability."""
+    """The table of a :class:`medvlp.zeroshot.Answer`: a row per image with its answer and each class's probability."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["image", "answer", *(f"p({label})" for label in answer.classes)])
