@@ -131,7 +131,7 @@ def find_classes(values: Sequence[str]) -> list[str]:
 
 
 def to_lines(answer: Any) -> str:
-    """One line per image of a :class:`medvlp.zeroshot.Answer`: every class with its probability, the likeliest first."""
+    """One line per image of a :class:`medvlp.zeroshot.Answer`: its classes with probabilities, likeliest first."""
     lines = []
     for image, row_K in zip(answer.images, answer.probabilities, strict=True):
         order = sorted(range(len(row_K)), key=lambda column: -row_K[column])
