@@ -141,7 +141,7 @@ def to_lines(answer: Any) -> str:
 
 
 def to_csv(answer: Any) -> str:
-    """The table of an :class:`medvlp.zeroshot.Answer`: a row per image with its answer and each class's probability."""
+    """The table of a :class:`medvlp.zeroshot.Answer`: a row per image with its answer and each class's probability."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["image", "answer", *(f"p({label})" for label in answer.classes)])
