@@ -76,18 +76,23 @@ class Job:
         )
 
 
-def build_tasks(task: Classification, store: PairsStore) -> dict[str, Task]:
-    """Read the truth of the three splits.
-
-    Raises:
-        DataError: If a split to learn or choose on is test, splits are shared, classes are unknown, or one is empty.
-    """
+def check_splits(task: Classification) -> None:
+    """Refuse to learn or choose on test, or to use a split twice (:class:`DataError`)."""
     for name in (task.train, task.dev):
         refuse_test(name)
     if len({task.train, task.dev, task.test}) < 3:
         raise DataError(
             "a split is used twice", item=f"train {task.train}, dev {task.dev}, test {task.test}", remedy="name three"
         )
+
+
+def build_tasks(task: Classification, store: PairsStore) -> dict[str, Task]:
+    """Read the truth of the three splits.
+
+    Raises:
+        DataError: If a split to learn or choose on is test, splits are shared, classes are unknown, or one is empty.
+    """
+    check_splits(task)
     classes = store.classes if task.classes is None else list(task.classes)
     unknown = sorted(set(classes) - set(store.classes))
     if unknown:

@@ -49,6 +49,8 @@ def run(config: FinetuneConfig, out: str | Path, *, resume: str = "auto", dry_ru
         TrainingError: If the run cannot go on, or a loss is not finite.
     """
     check(config, resume)
+    if isinstance(config.task, Classification):
+        classify.check_splits(config.task)  # before anything is written
     out = Path(out)
     fabric = make_fabric(config)
     torch.manual_seed(config.seed)  # a start without weights is drawn, and must be the same on resume

@@ -385,8 +385,7 @@ class _NoLog:
     def __enter__(self) -> _NoLog:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        return None
+    def __exit__(self, *error: object) -> None: ...
 
     def advance(self, num_samples: int) -> None:
         """Ignore."""

@@ -101,6 +101,6 @@ def test_unknown_names(tmp_path):
     store = PairsStore.write(tmp_path / "s", map(row, range(6)))
     with pytest.raises(DataError, match="val: no such split; choose one of train, dev, test"):
         store.split("val")
-    for column in ("image", "labels"):
+    for column in ("image", "no_such"):
         with pytest.raises(DataError, match=f"{column}: no such readable column"):
             store.split("train").column(column)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -77,15 +78,15 @@ def test_another_model_is_found_out_by_its_images_alone(exported, bert, files):
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_the_card_says_how_to_open_it(model, exported, monkeypatch, to):
+def test_the_card_says_how_to_open_it(model, exported, monkeypatch, tmp_path, to):
     folder = exported(to)
     (block,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("embed", "embed_parts", "embed_towers", "torchvision_guard"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     images, texts = pictures(3), ["lung carcinoma", "normal skin of the left"]
-    space = {"images": images, "texts": texts}
-    exec(block.replace("THIS_FOLDER", str(folder)), space)
+    (tmp_path / "example.py").write_text(block.replace("THIS_FOLDER", str(folder)))
+    space = runpy.run_path(str(tmp_path / "example.py"), init_globals={"images": images, "texts": texts})
     for name in ("embed", "embed_parts", "embed_towers", "torchvision_guard"):
         sys.modules.pop(name, None)
     image_BD = torch.as_tensor(space["image_BD"])
