@@ -317,18 +317,6 @@ def test_retrieval_counts_each_text_once_and_all_its_images_as_right(whole):
     assert back.num == 8
 
 
-def test_the_docs_page_takes_the_table_between_its_marks(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", encoding="utf-8")
-    table.write_docs(page, "new\n")
-    assert page.read_text(encoding="utf-8") == f"before\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
-    page.write_text("no marks", encoding="utf-8")
-    with pytest.raises(DataError, match=r"page\.md: does not hold .* once, in order; add the two marks"):
-        table.write_docs(page, "new\n")
-    with pytest.raises(DataError, match="no such page"):
-        table.write_docs(tmp_path / "other.md", "new\n")
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
