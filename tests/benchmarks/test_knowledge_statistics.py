@@ -1,4 +1,4 @@
-"""Statistics of the knowledge table: errors, detectable differences and verdicts against simulation; its place in the docs."""
+"""Statistics of the knowledge table: errors, detectable differences, verdicts; and how its page is filled."""
 
 import itertools
 
