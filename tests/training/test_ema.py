@@ -170,7 +170,7 @@ def test_two_processes_keep_the_average_of_one(place, tmp_path):
     (tmp_path / "config.yaml").write_text(dump(config))
     command = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["-m", "medvlp.cli", "train", str(tmp_path / "config.yaml"), "--out", str(tmp_path / "two")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     two = weights(tmp_path / "two" / "checkpoints" / one.name, "ema")
     for name, tensor in weights(one, "ema").items():
