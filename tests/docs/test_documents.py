@@ -75,7 +75,7 @@ def problem_of(line, whole, own=()):
     params, verb = context.params, context.info_name
     if verb == "schema":
         return None if params["kind"] in KINDS or STAND_INS.fullmatch(params["kind"]) else f"{line}: no such kind"
-    if verb not in KIND_OF_VERB or params["config"] is None:  # `medvlp prepare --dataset` names no configuration
+    if verb not in KIND_OF_VERB or params.get("config") is None:  # `medvlp prepare --dataset` names no configuration
         return None
     if STAND_INS.fullmatch(params["config"]) or params["config"] in own:
         return None
