@@ -116,6 +116,12 @@ def fit_all(job: Job, out: Path) -> list[tuple[Answers, Classifier, Path]]:
     """Fit once, or once per seed of few-shot; each with the folder its network belongs into."""
     method = job.config.method
     train, dev = job.tasks["train"], job.tasks["dev"] if len(job.tasks["dev"]) else None
+    if isinstance(method.method if isinstance(method, FewShot) else method, Probe | Linear):
+        with job.place.fabric.rank_zero_first():  # one process fills the cache, the others then only read it
+            network = job.network()
+            for task in job.tasks.values():
+                if len(task) > 0:
+                    job.features(network, task)
     if not isinstance(method, FewShot):
         answers, network = fit_one(job, method, job.config.seed, train, dev, out)
         return [(answers, network, out)]

@@ -50,7 +50,7 @@ class MaskSet:
         config: Where they are and what their values mean.
         splits: Images of each split, sorted by key.
         ledger: What was left out and why.
-        digest: Sha256 over names, splits and contents.
+        digest: Sha256 over class names, ignored value, file names, splits and contents.
     """
 
     config: MaskFolder
@@ -86,7 +86,12 @@ def read_folder(config: MaskFolder) -> MaskSet:
         for name, items in splits.items()
         for item in items
     ]
-    return MaskSet(config, {name: tuple(items) for name, items in splits.items()}, ledger, sha256_json(facts))
+    return MaskSet(
+        config,
+        {name: tuple(items) for name, items in splits.items()},
+        ledger,
+        sha256_json([config.classes, config.ignore, facts]),
+    )
 
 
 def _pairs(images: Path, masks: Path, prefix: str, ledger: Ledger, case_pattern: str | None) -> list[Masked]:

@@ -16,7 +16,7 @@ from medvlp.finetune.config import Classification, FewShot, FinetuneConfig, Line
 from medvlp.finetune.model import FOLDER, save
 from medvlp.finetune.start import open_start
 from medvlp.finetune.stepwise import Place
-from medvlp.io import full_disk_told, read_json, write_json, write_text
+from medvlp.io import full_disk_told, read_json, sha256_json, write_json, write_text
 from medvlp.training.features import tower_digest
 from medvlp.training.loop import make_fabric
 from medvlp.training.resume import identity, refuse_changes
@@ -56,10 +56,14 @@ def run(config: FinetuneConfig, out: str | Path, *, resume: str = "auto", dry_ru
     torch.manual_seed(config.seed)  # a start without weights is drawn, and must be the same on resume
     tower = open_start(config.start)
     start = {"source": config.start.model, "weights_sha256": tower_digest(tower), "image_size": tower.preprocess.size}
-    facts: dict[str, str | None] = {"start": str(start["weights_sha256"]), "data": _data_digest(config)}
+    data = _data_digest(config)
+    facts: dict[str, str | None] = {
+        "start": sha256_json([start["weights_sha256"], tower.preprocess.to_json()]),
+        "task.data": data,
+    }
     chooses = {"validate_every", "ema.validation"} if config.select == "best" else set()
     own = identity(config, (HARMLESS | _NOT_LEARNED) - chooses, facts)
-    place = Place(fabric, own, {"start": start, "data_digest": facts["data"]}, resume, dry_run)
+    place = Place(fabric, own, {"start": start, "data_digest": data}, resume, dry_run)
     if not dry_run and fabric.global_rank == 0:
         _claim(config, out, own, resume)
     fabric.barrier()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from rich.console import Console
 
 from medvlp.encoders.weights import load_named, read_state_dict
@@ -55,6 +56,7 @@ def train_steps(
         TrainingError: As :func:`medvlp.training.loop.fit`.
     """
     network, best = learning.network, out / BEST
+    torch.manual_seed(config.seed)  # additions are drawn, and must not depend on what ran before
     recipe = FinetuneRecipe(config, method, learning, {**place.identity, "seed": config.seed}, place.header, best)
     facts: dict[str, Any] = {"trained_share": recipe.share}
     if place.fabric.global_rank == 0:

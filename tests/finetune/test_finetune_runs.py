@@ -277,6 +277,9 @@ def test_a_folder_belongs_to_one_run(place, tmp_path):
         run(config, tmp_path / "run", resume="never")
     with pytest.raises(TrainingError, match=r"cannot go on with other settings: seed was 0, now 1"):
         run(config.model_copy(update={"seed": 1}), tmp_path / "run")
+    smaller = config.start.model_copy(update={"image_size": 48})
+    with pytest.raises(TrainingError, match=r"cannot go on with other settings: start \(content\) was"):
+        run(config.model_copy(update={"start": smaller}), tmp_path / "run")
     assert run(config.model_copy(update={"level": 0.9}), tmp_path / "run") == tmp_path / "run"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("words")
