@@ -132,14 +132,13 @@ def _write(
 
 def _rename_axes(model: Any, axes: list[dict[int, str]]) -> None:
     """Call the dynamic axes by their shape letters instead of the tracer's symbols."""
-    import onnx_ir
-
     symbols: dict[str, str] = {}
     for value, dynamic in zip(model.graph.inputs, axes, strict=True):
         for axis, letter in dynamic.items():
-            symbols[str(value.shape[axis].value if hasattr(value.shape[axis], "value") else value.shape[axis])] = letter
+            size = value.shape[axis]
+            symbols[str(getattr(size, "value", size))] = letter
     for value in [*model.graph.inputs, *model.graph.outputs]:
-        value.shape = onnx_ir.Shape(
+        value.shape = type(value.shape)(
             [size if isinstance(size, int) else symbols.get(str(size.value), size.value) for size in value.shape]
         )
 
