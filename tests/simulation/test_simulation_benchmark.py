@@ -176,7 +176,7 @@ def test_it_runs_from_scenes_to_page_and_resumes(config, tmp_path):
     bert = write_bert(tmp_path / "bert")
     small = [
         "steps=2", "batches.batch_size=8", "optimizer.warmup_steps=0", "model.image.model=test_efficientnet",
-        "model.image.weights=none", "model.image.image_size=64", f"model.text.model={bert}", "model.embed_dim=16",
+        "model.image.weights=none", "model.image.image_size=64", f"model.text.model={bert}", "model.embed_dim=32",
         "model.text.context_length=16", "precision=32-true",
     ]  # fmt: skip
     config = config.model_copy(update={"set": small})
