@@ -57,8 +57,13 @@ def read_config(source: str) -> Any:
         return AutoConfig.from_pretrained(source, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0]
+        is_folder = Path(source).is_dir()
         raise CheckpointError(
-            f"no readable Hugging Face configuration ({reason})", item=source, remedy="download the model to a folder"
+            f"no readable Hugging Face configuration ({reason})"
+            if is_folder
+            else "no such folder, nor such a hub model",
+            item=source,
+            remedy="name another folder" if is_folder else "check the path, or download the model to a folder",
         ) from None
 
 

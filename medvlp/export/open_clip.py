@@ -17,7 +17,7 @@ from medvlp.encoders.text import TextEncoder
 from medvlp.encoders.weights import write_state_dict
 from medvlp.errors import ExportError
 from medvlp.export.fold import padded_head, trunk_state
-from medvlp.io import MANIFEST, read_json, verify_manifest, write_json, write_manifest
+from medvlp.io import MANIFEST, read_json, require, verify_manifest, write_json, write_manifest
 from medvlp.loading import OPEN_CLIP_CONFIG
 from medvlp.model import DualEncoder
 
@@ -173,8 +173,7 @@ def _text_cfg(model: DualEncoder, target: Path) -> dict[str, Any]:
         return {**text_cfg, **places, "hf_model_pretrained": False}
     assert isinstance(tower, TextEncoder)
     _require_known_head(head, "text_head")
-    from open_clip.hf_configs import arch_dict
-
+    arch_dict = require("open_clip.hf_configs", "clip").arch_dict
     kind = tower.transformer.config.model_type
     if kind not in arch_dict:
         raise ExportError(

@@ -27,6 +27,8 @@ from medvlp.training.align_data import Draw
 from medvlp.training.loop import make_fabric
 from medvlp.training.text_augment import TextAugment, concept_names
 
+pytestmark = pytest.mark.extras  # reads OBO files
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):

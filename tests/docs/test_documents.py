@@ -194,7 +194,13 @@ def test_some_examples_run():
     assert {page.name for page in RUNNABLE} >= {"graph.md", "data_layout.md"}
 
 
-@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.name)
+NEED_EXTRAS = {"own_data.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, id=p.name, marks=[pytest.mark.extras] if p.name in NEED_EXTRAS else []) for p in RUNNABLE],
+)
 def test_marked_examples_run(page, checkout):
     checkout.follow(read_blocks(page))
 

@@ -174,7 +174,7 @@ def test_no_such_folder_and_no_config(tmp_path):
         TextEncoder(TextEncoder.Config(model=str(tmp_path / "absent")))
     with pytest.raises(CheckpointError, match=r"no config.json in this folder"):
         TextEncoder(TextEncoder.Config(model=str(tmp_path)))
-    with pytest.raises(CheckpointError, match=r"no readable Hugging Face configuration"):
+    with pytest.raises(CheckpointError, match=r"no such folder, nor such a hub model"):
         TextEncoder(TextEncoder.Config(model="owner/absent-model"))
 
 
