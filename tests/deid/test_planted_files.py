@@ -1,7 +1,9 @@
 """The form of the texts with planted identifiers, `planted_dev.jsonl` and `planted_test.jsonl`.
 
-Both were written by hand, apart from the rules and without sight of them; every person, place and number is invented.
-Rules may be tuned on the first file; the second is only scored. What the spans follow:
+Every text was composed singly, not from templates, apart from the rules and without sight of them; persons, places and
+numbers are invented. One author wrote and marked both files, in many styles, and no second reader checked the marks:
+scores on them are no score on clinical text. Rules may be tuned on the first file; the second is only scored.
+What the spans follow:
 
 * name: without title or degree ("Dr. [Feldstein], MD"); initials in a signature count. Eponyms are no names.
 * date: more precise than a year, with its weekday, without a time of day set apart; a month alone is a date;

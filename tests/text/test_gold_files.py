@@ -1,7 +1,7 @@
 """The form of `assertion_gold.jsonl` and `sections_gold.jsonl`, which score the rules for report text.
 
-Both were written by hand, apart from the rules and without sight of them; no text comes from a real report.
-What the labels follow:
+Every text was composed singly, not from templates, apart from the rules and without sight of them; none comes from a
+real report. One author wrote and labelled them, and no second reader checked the labels. What the labels follow:
 
 * assertion is the state at the time of the report: stable, smaller or chronic is present; resolved, no longer seen
   and ruled out are absent; past or treated, status post, is historical; anybody but the patient is family.
