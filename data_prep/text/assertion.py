@@ -28,7 +28,6 @@ _SEEN = frozenset(
 )
 _SINGULAR = frozenset("is was has isn't wasn't hasn't".split())
 _BREAKS = frozenset(";:()[]")
-_SECTION = {SectionKind.history: "historical", SectionKind.family_history: "family"}
 
 
 class Assertion(StrEnum):
@@ -41,6 +40,7 @@ class Assertion(StrEnum):
     family = "family"
 
 
+_SECTION = {SectionKind.history: Assertion.historical, SectionKind.family_history: Assertion.family}
 _PRECEDENCE = (Assertion.family, Assertion.absent, Assertion.uncertain, Assertion.historical)
 
 
@@ -92,8 +92,13 @@ def assertions(text: str, spans: Sequence[tuple[int, int]]) -> list[Assertion]:
 
 
 def _of_section(sections: list[Section], span: tuple[int, int]) -> Assertion:
-    kind = next((section.kind for section in sections if section.start <= span[0] < section.end), None)
-    return Assertion(_SECTION.get(kind, "present")) if kind is not None else Assertion.present
+    kinds = [section.kind for section in sections if section.start <= span[0] < section.end]
+    return section_assertion(kinds[0]) if kinds else Assertion.present
+
+
+def section_assertion(kind: SectionKind) -> Assertion:
+    """What a mention means by its section alone: ``historical`` below "past medical history", else ``present``."""
+    return _SECTION.get(kind, Assertion.present)
 
 
 def assert_sentence(tokens: Sequence[Token], spans: Sequence[tuple[int, int]]) -> list[Assertion]:
@@ -103,7 +108,9 @@ def assert_sentence(tokens: Sequence[Token], spans: Sequence[tuple[int, int]]) -
     triggers = _resolve(_lexicon().find(tokens), names)
     ends = [match for match in triggers if match.value.place == "ends"]
     reaches = [
-        _reach(tokens, match, ends) for match in triggers if match.value.assertion is not None and _counts(tokens, match)
+        _reach(tokens, match, ends)
+        for match in triggers
+        if match.value.assertion is not None and _counts(tokens, match)
     ]
     result = []
     for first, last in covered:

@@ -33,7 +33,8 @@ _WORDS = {
         "either side",
     ],
 }
-_BARRIERS = frozenset(";:.()")
+_BARRIERS = frozenset("; : . ( ) with without but".split())
+_JOINTS = frozenset("and or is are".split())
 _IGNORED = ["left the|against|without|for|ama", "has|had|was|were left", "right now|away|handed", "left handed"]
 _MAX_BEFORE, _MAX_AFTER = 5, 8
 
@@ -95,15 +96,19 @@ def _side(
     if inside:
         return _joined(inside)
 
-    def open_between(begin: int, end: int) -> bool:
+    def open_between(begin: int, end: int, comma: bool = False) -> bool:
         blocked = any(begin < other_end and other_first < end for other_first, other_end in all_places)
-        return not blocked and not any(tokens[i].form in _BARRIERS or tokens[i].form == "," for i in range(begin, end))
+        barriers = _BARRIERS if comma else _BARRIERS | {","}
+        return not blocked and not any(tokens[i].form in barriers for i in range(begin, end))
 
     before = [w for w in words if w.last <= first and first - w.last < _MAX_BEFORE and open_between(w.last, first)]
-    before = [w for w in before if not any(tokens[i].form in {"and", "or", "is", "are"} for i in range(w.last, first))]
+    before = [w for w in before if not any(tokens[i].form in _JOINTS for i in range(w.last, first))]
     if before:
         return before[-1].value
-    after = [w for w in words if w.first >= last and w.first - last < _MAX_AFTER and open_between(last, w.first)]
+    after = [
+        w for w in words if last <= w.first < last + _MAX_AFTER and open_between(last, w.first, w.last - w.first > 2)
+    ]
+    after = [w for w in after if not any(tokens[i].form in {"and", "or"} for i in range(last, w.first))]
     return after[0].value if after else None
 
 

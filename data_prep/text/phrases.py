@@ -16,7 +16,7 @@ from medvlp.errors import ConfigError
 
 Value = TypeVar("Value")
 _TOKEN = re.compile(r"[^\W_]+(?:['’][a-z]+)?|[^\w\s]|_+")
-_SKIPPED = frozenset("-‐‑–—\"*_")
+_SKIPPED = frozenset('-‐‑–—"*_')
 _MAX_GAP = 9
 
 
@@ -108,13 +108,19 @@ class PhraseMatcher(Generic[Value]):
         self._by_prefix: dict[str, list[tuple[tuple[_Step, ...], Value]]] = {}
         for pattern, value in phrases:
             steps = tuple(step for word in str(pattern).replace("-", " ").split() for step in _step(word, str(pattern)))
-            if not steps or steps[0].gap or steps[0].optional or steps[-1].gap:
+            while steps and steps[0].optional:
+                self._add(steps, value)
+                steps = steps[1:]
+            if not steps or steps[0].gap or steps[-1].gap:
                 raise ConfigError("a phrase starts and ends with a word", item=f'phrase "{pattern}"')
-            for word in steps[0].words:
-                self._by_word.setdefault(word, []).append((steps, value))
-            for prefix in steps[0].prefixes:
-                self._by_prefix.setdefault(prefix, []).append((steps, value))
+            self._add(steps, value)
         self._lengths = sorted({len(prefix) for prefix in self._by_prefix})
+
+    def _add(self, steps: tuple[_Step, ...], value: Value) -> None:
+        for word in steps[0].words:
+            self._by_word.setdefault(word, []).append((steps, value))
+        for prefix in steps[0].prefixes:
+            self._by_prefix.setdefault(prefix, []).append((steps, value))
 
     def find(self, tokens: Sequence[Token]) -> list[Match[Value]]:
         """Return every match, longest first at each place; matches may overlap."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
-_STOP = re.compile(r"(?:\.+|(?<=[\w)\]])[!?]+)[\"')\]]*(?=\s|$)|(?<=[a-z\d)])\.(?=[A-Z][a-z]+\b)|\n[ \t]*(?:\n[ \t]*)+|\n")
+_STOP = re.compile(
+    r"(?:\.+|(?<=[\w)\]])[!?]+)[\"')\]]*(?=\s|$)|(?<=[a-z\d)])\.(?=[A-Z][a-z]+\b)|\n[ \t]*(?:\n[ \t]*)+|\n"
+)
 _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:dr|drs|mr|mrs|ms|prof|st|vs|e\.g|i\.e|approx|fig|figs|ca|cf|no|nos|resp|incl|ext|int|med|lat|ant"
     r"|post|sup|inf|pt|hx|a\.m|p\.m|[a-z])\.$",

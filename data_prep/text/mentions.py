@@ -1,0 +1,213 @@
+"""Mentions of a report: sections, sentences, links, findings of a vocabulary, assertion, side and anatomy in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from data_prep.text.assertion import Assertion, assert_sentence, section_assertion
+from data_prep.text.laterality import Side, side_sentence
+from data_prep.text.phrases import Match, Token, tokenise
+from data_prep.text.relation import Relation, window_relation
+from data_prep.text.sections import SectionKind, split_sections
+from data_prep.text.sentences import sentences
+from data_prep.text.triplets.vocabulary import Vocabulary, load_vocabulary
+
+if TYPE_CHECKING:
+    from data_prep.text.linking import Link
+    from medvlp.knowledge.graph import DiseaseGraph
+
+
+class Linker(Protocol):
+    """Whatever finds concepts in a text."""
+
+    def link(self, text: str) -> list[Link]:
+        """Return the concepts a text names, in order of place."""
+
+
+class GraphLinker:
+    """The exact linker on one graph: ``link(text)`` for :func:`annotate`."""
+
+    def __init__(self, graph: DiseaseGraph) -> None:
+        self.graph = graph
+
+    def link(self, text: str) -> list[Link]:
+        """Return the concepts of the graph that the text names."""
+        from data_prep.text.linking import link
+
+        return link(text, self.graph)
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A span of a text that names something, and what the text says about it: ``text_of_report[start:end] == text``.
+
+    Attributes:
+        concept: Id in the graph, None where no name of the graph is there.
+        name: The concept's preferred name where the linker knows it, else the finding's id or the words.
+        score: The linker's; 1 for a finding of the vocabulary alone.
+        tier: Which part of the linker found it; ``vocabulary`` for a finding alone.
+        anatomy: Regions of the vocabulary it is said to be at, joined by ``"; "``.
+        sentence: Number of its sentence in the text.
+        finding: Id in the vocabulary, None for a concept that it does not have.
+        positions: Positions of the vocabulary, sides resolved; ``("unspecified",)`` if no place is said.
+    """
+
+    start: int
+    end: int
+    text: str
+    concept: str | None
+    name: str
+    semantic_types: tuple[str, ...]
+    score: float
+    tier: str
+    assertion: Assertion
+    side: Side | None
+    anatomy: str | None
+    section: SectionKind
+    sentence: int
+    finding: str | None = None
+    positions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A mention before its sentence is read: a link, a finding, or both at one place."""
+
+    start: int
+    end: int
+    link: Link | None
+    finding: str | None
+
+
+def annotate(
+    text: str,
+    linker: Linker | None,
+    *,
+    vocabulary: Vocabulary | None = None,
+    relation: Relation = window_relation,
+) -> list[Mention]:
+    """Return what a report mentions, in order of place.
+
+    Args:
+        text: A report, or any text.
+        linker: Finds concepts; None for the findings of the vocabulary alone.
+        vocabulary: Its findings and regions; by default ``radiology``.
+        relation: Relates findings to regions: :func:`~data_prep.text.relation.window_relation` or a
+            :class:`~data_prep.text.relation.DependencyRelation`.
+    """
+    words = vocabulary if vocabulary is not None else load_vocabulary("radiology")
+    links = linker.link(text) if linker is not None else []
+    graph: DiseaseGraph | None = getattr(linker, "graph", None)
+    mentions: list[Mention] = []
+    number = -1
+    for section in split_sections(text):
+        for start, end in sentences(text, section.start, section.end):
+            number += 1
+            tokens = tokenise(text, start, end)
+            inside = [link for link in links if start <= link.start and link.end <= end] if links else []
+            findings = words.finding_phrases.longest(tokens)
+            if inside or findings:
+                found = _merge(inside, findings)
+                mentions += _read(text, tokens, found, words, relation, graph, section.kind, number)
+    return mentions
+
+
+def _merge(links: Sequence[Link], findings: Sequence[Match[str]]) -> list[_Found]:
+    """One entry per place: a link and a finding that overlap are one mention, of the longer span."""
+    best: dict[tuple[int, int], Link] = {}
+    for link in links:  # a name of several concepts: the highest score, then the smallest id
+        key = (link.start, link.end)
+        if key not in best or (-link.score, link.concept) < (-best[key].score, best[key].concept):
+            best[key] = link
+    open_links = sorted(best.values(), key=lambda link: (link.start - link.end, link.start))
+    used: set[tuple[int, int]] = set()
+    result = []
+    for match in sorted(findings, key=lambda match: (match.start - match.end, match.start)):
+        over = [link for link in open_links if link.start < match.end and match.start < link.end]
+        if not over:
+            result.append(_Found(match.start, match.end, None, match.value))
+        elif (over[0].start, over[0].end) not in used:
+            used.update((link.start, link.end) for link in over)
+            start, end = min(match.start, over[0].start), max(match.end, over[0].end)
+            result.append(_Found(start, end, over[0], match.value))
+    taken = [(found.start, found.end) for found in result]
+    for link in open_links:
+        if all(link.end <= start or end <= link.start for start, end in taken):
+            taken.append((link.start, link.end))
+            result.append(_Found(link.start, link.end, link, None))
+    return sorted(result, key=lambda found: (found.start, found.end))
+
+
+def _read(
+    text: str,
+    tokens: Sequence[Token],
+    found: Sequence[_Found],
+    words: Vocabulary,
+    relation: Relation,
+    graph: DiseaseGraph | None,
+    section: SectionKind,
+    sentence: int,
+) -> list[Mention]:
+    spans = [_token_span(tokens, one.start, one.end) for one in found]
+    regions = words.region_phrases.longest(tokens)
+    related = relation(text, tokens, spans, [(region.first, region.last) for region in regions])
+    places = [(region.start, region.end) for region in regions] + [(one.start, one.end) for one in found]
+    side_of = side_sentence(tokens, places)
+    said_of = assert_sentence(tokens, [(one.start, one.end) for one in found])
+    mentions = []
+    for one, own_side, said, numbers in zip(found, side_of[len(regions) :], said_of, related, strict=True):
+        names = list(dict.fromkeys(regions[number].value for number in numbers))
+        finding = one.finding
+        if finding is not None:
+            finding = words.refined(finding, names)
+            default = words.findings[finding].region
+            names = names or ([default] if default is not None else [])
+        sides = {side_of[number] for number in numbers} - {None} or ({own_side} - {None})
+        side = Side.bilateral if len(sides) > 1 else next(iter(sides), None)
+        at = [(regions[number].value, side_of[number] or own_side) for number in numbers]
+        at = at or [(name, own_side) for name in names]
+        positions = dict.fromkeys(p for region, of_it in at for p in words.places(region, of_it))
+        link = one.link
+        mentions.append(
+            Mention(
+                start=one.start,
+                end=one.end,
+                text=text[one.start : one.end],
+                concept=link.concept if link is not None else None,
+                name=_name(link, finding, graph, text[one.start : one.end]),
+                semantic_types=_types(link, finding, words),
+                score=link.score if link is not None else 1.0,
+                tier=getattr(link, "tier", "exact") if link is not None else "vocabulary",
+                assertion=said if said is not Assertion.present else section_assertion(section),
+                side=side,
+                anatomy="; ".join(names) or None,
+                section=section,
+                sentence=sentence,
+                finding=finding,
+                positions=_most_exact(tuple(positions), words) or words.places(None, None),
+            )
+        )
+    return mentions
+
+
+def _most_exact(positions: tuple[str, ...], words: Vocabulary) -> tuple[str, ...]:
+    """Leave out what contains another of the positions."""
+    return tuple(p for p in positions if not any(words.contains(p, other) for other in positions))
+
+
+def _token_span(tokens: Sequence[Token], start: int, end: int) -> tuple[int, int]:
+    inside = [i for i, token in enumerate(tokens) if token.start < end and start < token.end]
+    return (inside[0], inside[-1] + 1) if inside else (0, 0)
+
+
+def _name(link: Link | None, finding: str | None, graph: DiseaseGraph | None, words: str) -> str:
+    if link is not None and graph is not None:
+        return graph.name(link.concept)
+    return finding.replace("_", " ") if finding is not None else words
+
+
+def _types(link: Link | None, finding: str | None, words: Vocabulary) -> tuple[str, ...]:
+    of_link: tuple[str, ...] = getattr(link, "semantic_types", ())
+    return of_link or ((words.semantic_type(finding),) if finding is not None else ())
