@@ -27,6 +27,7 @@ _SEEN = frozenset(
     "observed apparent suspected".split()
 )
 _SINGULAR = frozenset("is was has isn't wasn't hasn't".split())
+_ENDS = frozenset({"ends", "causes"})
 _BREAKS = frozenset(";:()[]")
 
 
@@ -45,7 +46,7 @@ _PRECEDENCE = (Assertion.family, Assertion.absent, Assertion.uncertain, Assertio
 
 
 class Trigger(NamedTuple):
-    """An entry of the lexicon: the assertion it gives (None: `ignored` or `ends`) and where it stands."""
+    """An entry of the lexicon: the assertion it gives (None: what only shapes a reach) and where it stands."""
 
     assertion: Assertion | None
     place: str
@@ -61,7 +62,7 @@ class _Reach:
 @lru_cache(maxsize=1)
 def _lexicon() -> PhraseMatcher[Trigger]:
     entries = yaml.safe_load(LEXICON.read_text(encoding="utf-8"))
-    phrases = [(pattern, Trigger(None, place)) for place in ("ignored", "ends") for pattern in entries.pop(place)]
+    phrases = [(pattern, Trigger(None, place)) for place in ("ignored", "causes", "ends") for pattern in entries.pop(place)]
     for name, places in entries.items():
         phrases += [(p, Trigger(Assertion(name), place)) for place, patterns in places.items() for p in patterns]
     return PhraseMatcher(phrases)
@@ -106,7 +107,7 @@ def assert_sentence(tokens: Sequence[Token], spans: Sequence[tuple[int, int]]) -
     covered = [_covered(tokens, span) for span in spans]
     names = {place for first, last in covered for place in range(first, last) if last - first > 1}
     triggers = _resolve(_lexicon().find(tokens), names)
-    ends = [match for match in triggers if match.value.place == "ends"]
+    ends = [match for match in triggers if match.value.place in _ENDS]
     reaches = [
         _reach(tokens, match, ends)
         for match in triggers
@@ -123,13 +124,13 @@ def _resolve(matches: list[Match[Trigger]], names: set[int]) -> list[Match[Trigg
     """The longest phrase at each place; ``before`` and ``after`` of the same words both stay, ``ends`` never hide."""
     kept: list[Match[Trigger]] = []
     taken: dict[int, tuple[int, int]] = {}
-    order = {"ignored": 0, "before": 1, "after": 1, "at_end": 1, "ends": 2}
+    order = {"ignored": 0, "before": 1, "after": 1, "at_end": 1, "causes": 2, "ends": 2}
     for match in sorted(matches, key=lambda m: (m.first - m.last, order[m.value.place], m.first)):
         places = range(match.first, match.last)
         mine = (match.first, match.last)
         if any(taken.get(place, mine) != mine for place in places) or names.issuperset(places):
             continue
-        if match.value.place != "ends" and any(
+        if match.value.place not in _ENDS and any(
             other.value.place == "ignored" and (other.first, other.last) == mine for other in kept
         ):
             continue
@@ -159,7 +160,9 @@ def _reach(tokens: Sequence[Token], trigger: Match[Trigger], ends: list[Match[Tr
 
 
 def _right(tokens: Sequence[Token], trigger: Match[Trigger], ends: list[Match[Trigger]]) -> int:
-    stop = min([end.first for end in ends if end.first >= trigger.last], default=len(tokens))
+    doubt = trigger.value.assertion is Assertion.uncertain
+    after = [end.first for end in ends if end.first >= trigger.last and not (doubt and end.value.place == "causes")]
+    stop = min(after, default=len(tokens))
     place = trigger.last + (trigger.last < stop and tokens[trigger.last].form == ":")
     while place < stop:
         form = tokens[place].form

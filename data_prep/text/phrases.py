@@ -1,7 +1,8 @@
 """Phrases over words: the one matcher behind trigger lexicons, vocabularies and sides.
 
 A pattern is written as words: ``pleural|lung effusion`` (alternatives), ``calcif*`` (any ending), ``the?`` (may be absent),
-``..3`` (up to three words in between, no punctuation). Case, hyphens and plural endings do not matter on either side.
+``..3`` (up to three words in between, no punctuation
+and no negation). Case, hyphens and plural endings do not matter on either side.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ Value = TypeVar("Value")
 _TOKEN = re.compile(r"[^\W_]+(?:['’][a-z]+)?|[^\w\s]|_+")
 _SKIPPED = frozenset('-‐‑–—"*_')
 _MAX_GAP = 9
+_NEVER_IN_GAPS = frozenset("no not without".split())
 
 
 class Token(NamedTuple):
@@ -157,7 +159,7 @@ def _last(tokens: Sequence[Token], first: int, steps: tuple[_Step, ...]) -> int:
         for place in ends:
             if step.gap:
                 for reach in range(place, min(place + step.gap, len(tokens))):
-                    if not tokens[reach].is_word:
+                    if not tokens[reach].is_word or tokens[reach].form in _NEVER_IN_GAPS:
                         break
                     after.add(reach + 1)
             elif place < len(tokens) and step.takes(tokens[place].form):

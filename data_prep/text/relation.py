@@ -35,15 +35,15 @@ def window_relation(
 ) -> list[list[int]]:
     """Relate by rules, the first that applies:
 
-    1. a region inside the finding's words ("low lung volumes");
-    2. right before it ("left lower lobe opacity") or right behind it ("enlarged heart");
-    3. behind a preposition ("nodule is seen in the left upper lobe and lingula"), which wins over 2;
+    1. behind a preposition ("nodule is seen in the left upper lobe and lingula");
+    2. inside the finding's words ("low lung volumes");
+    3. right before it ("left lower lobe opacity") or right behind it ("enlarged heart");
     4. before the verb of its clause ("the heart and aorta are enlarged");
     5. those of the finding it is joined to ("... hyperexpanded and clear").
     """
     words = _Sentence(tokens, findings, regions)
     related = [
-        words.inside(finding) or words.behind(finding) or words.beside(finding) or words.subject(finding)
+        words.behind(finding) or words.inside(finding) or words.beside(finding) or words.subject(finding)
         for finding in findings
     ]
     order = sorted(range(len(findings)), key=lambda number: findings[number])

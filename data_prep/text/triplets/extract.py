@@ -24,6 +24,7 @@ class Triplet:
         existence: Present, absent, uncertain, historical or of the family.
         finding: The finer finding behind the entity.
         concept: Id in the graph, if the words name one.
+        anatomy: Regions of the vocabulary, finer than positions, joined by ``"; "``.
         start, end: The finding's place in the text; -1 where the source gives none.
     """
 
@@ -32,6 +33,7 @@ class Triplet:
     existence: Assertion
     finding: str
     concept: str | None = None
+    anatomy: str | None = None
     section: str = SectionKind.body.value
     sentence: int = 0
     start: int = -1
@@ -56,6 +58,7 @@ def triplets(
             existence=mention.assertion,
             finding=mention.finding,
             concept=mention.concept,
+            anatomy=mention.anatomy,
             section=mention.section.value,
             sentence=mention.sentence,
             start=mention.start,

@@ -78,13 +78,15 @@ class Entity:
 
 @dataclass(frozen=True)
 class RadGraphReport:
-    """One annotated report; ``words`` names the vocabulary its labels were written in, ``extra`` keeps further keys."""
+    """One annotated report; ``words`` names the vocabulary its labels were written in, ``extra`` keeps further keys,
+    ``labeler`` says whose annotation of several this is."""
 
     key: str
     text: str
     entities: dict[str, Entity]
     words: str = "v1"
     extra: dict[str, Any] = field(default_factory=dict)
+    labeler: str | None = None
 
 
 def read_radgraph(path: Path, *, labeler: str | None = None, ledger: Ledger | None = None) -> Iterator[RadGraphReport]:
@@ -125,7 +127,10 @@ def write_radgraph(path: Path, reports: Iterator[RadGraphReport] | list[RadGraph
             }
             for number, entity in report.entities.items()
         }
-        content[report.key] = {"text": report.text, "entities": entities, **report.extra}
+        annotation: dict[str, Any] = {"entities": entities}
+        if report.labeler is not None:
+            annotation = {report.labeler: {**report.extra[report.labeler], **annotation}}
+        content[report.key] = {"text": report.text, **report.extra, **annotation}
     write_json(path, content)
 
 
@@ -135,7 +140,8 @@ def _report(key: str, record: Any, labeler: str | None) -> RadGraphReport:
     text = record.get("text")
     if not isinstance(text, str):
         raise DataError("has no text", item=key)
-    annotation = record if "entities" in record else record.get(labeler or "labeler_1")
+    chosen = None if "entities" in record else labeler or "labeler_1"
+    annotation = record if chosen is None else record.get(chosen)
     if not isinstance(annotation, dict) or not isinstance(annotation.get("entities"), dict):
         remedy = "choose a labeler" if any(name.startswith("labeler") for name in record) else None
         raise DataError("has no entities", item=key, remedy=remedy)
@@ -148,7 +154,7 @@ def _report(key: str, record: Any, labeler: str | None) -> RadGraphReport:
         for number, entity in annotation["entities"].items()
     }
     extra = {name: value for name, value in record.items() if name not in {"text", "entities"}}
-    return RadGraphReport(key, text, entities, next(iter(words), "v1"), extra)
+    return RadGraphReport(key, text, entities, next(iter(words), "v1"), extra, chosen)
 
 
 def _is(entity: Any) -> bool:
@@ -214,10 +220,9 @@ def _words(report: RadGraphReport, numbers: list[str]) -> str:
 
 
 def _find(report: RadGraphReport, numbers: list[str], longest: Callable[[Any], Any], entity: Entity) -> list[str]:
-    """Findings in an observation and its modifiers, those in its own words first."""
+    """Findings in an observation's own words, else in them together with its modifiers' ("low" + "volumes")."""
     alone = [match.value for match in longest(tokenise(entity.tokens))]
-    together = [match.value for match in longest(tokenise(_words(report, numbers)))]
-    return [name for name in together if name not in alone] + alone if not alone else alone
+    return alone or [match.value for match in longest(tokenise(_words(report, numbers)))]
 
 
 def _located(
@@ -249,6 +254,15 @@ def _located(
         starts.append(starts[-1] + len(token) + 1)
     start, end = starts[entity.start], starts[entity.end + 1] - 1
     return [
-        Triplet(vocabulary.entity_of[name], p, entity.label.certainty, name, None, "body", sentence, start, end)
-        for p in exact
+        Triplet(
+            entity=vocabulary.entity_of[name],
+            position=position,
+            existence=entity.label.certainty,
+            finding=name,
+            anatomy="; ".join(dict.fromkeys(regions)) or (None if at else default),
+            sentence=sentence,
+            start=start,
+            end=end,
+        )
+        for position in exact
     ]

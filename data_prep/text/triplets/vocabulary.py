@@ -90,7 +90,7 @@ class Vocabulary:
 
     @property
     def excluded_PP(self) -> NDArray[np.bool_]:
-        """``excluded_PP[i, j]``: with i a true position, j is no negative: itself, what contains it, what it contains."""
+        """``excluded_PP[i, j]``: where i is true, j is no negative: i itself, what contains it, what is in it."""
         same_PP = np.eye(len(self.positions), dtype=bool)
         return same_PP | self.ancestor_PP | self.ancestor_PP.T
 
