@@ -18,13 +18,15 @@ _ITEM = re.compile(r"[ \t]*(?:[-*•▪·+]|\(?\d{1,2}[.)])\s")
 _NEXT_ITEM = re.compile(r"\s+\(?\d{1,2}[.)]\s")
 _SHORT_LINE = 48
 _LOOK_BACK = 16
+_LONGEST = 2000
 
 
 def sentences(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
     """Return the spans of the sentences of ``text[start:end]``, blanks at either side left out.
 
     A line end is a sentence end before a blank line or an item of a list, and after a short line that the next one
-    does not go on from in lower case; else the line was wrapped. Time is linear in the text.
+    does not go on from in lower case; else the line was wrapped. Time is linear in the text: what goes on
+    for more than 2,000 characters is cut at a blank.
     """
     stop = len(text) if end is None else end
     cuts = [found.end() for found in _STOP.finditer(text, start, stop) if _is_end(text, found, start, stop)]
@@ -35,6 +37,11 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> list[tuple[i
             left += 1
         while right > left and text[right - 1].isspace():
             right -= 1
+        while right - left > _LONGEST:  # a table, or text without stops: later rules take time by its square
+            blank = text.rfind(" ", left + _LONGEST // 2, left + _LONGEST)
+            middle = blank if blank > 0 else left + _LONGEST
+            spans.append((left, middle))
+            left = middle + (blank > 0)
         if left < right:
             spans.append((left, right))
         begin = cut

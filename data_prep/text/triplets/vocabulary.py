@@ -20,6 +20,7 @@ from data_prep.text.laterality import Side
 from data_prep.text.phrases import PhraseMatcher
 from medvlp.config import Config, load_as
 from medvlp.errors import ConfigError
+from medvlp.io import sha256_json
 
 FOLDER = Path(__file__).with_name("vocabularies")
 UNSPECIFIED = "unspecified"
@@ -73,6 +74,7 @@ class Vocabulary:
     Attributes:
         positions: Names of the P rows.
         entities: Names of the E columns.
+        digest: Of all that the file says.
         ancestor_PP: ``ancestor_PP[i, j]``: row j contains row i (j is a parent, a parent's parent, ...).
     """
 
@@ -85,6 +87,7 @@ class Vocabulary:
     regions: dict[str, RegionEntry]
     entity_of: dict[str, str]
     ancestor_PP: NDArray[np.bool_]
+    digest: str
     finding_phrases: PhraseMatcher[str] = field(repr=False)
     region_phrases: PhraseMatcher[str] = field(repr=False)
 
@@ -161,6 +164,7 @@ def _load(path: str, _changed: int) -> Vocabulary:
         regions=file.regions,
         entity_of=entity_of,
         ancestor_PP=_ancestors(path, file.positions),
+        digest=sha256_json(file.model_dump(mode="json")),
         finding_phrases=PhraseMatcher((p, name) for name, entry in file.findings.items() for p in entry.names),
         region_phrases=PhraseMatcher((p, name) for name, entry in file.regions.items() for p in entry.names),
     )
