@@ -155,7 +155,7 @@ def _reach(tokens: Sequence[Token], trigger: Match[Trigger], ends: list[Match[Tr
     assertion = trigger.value.assertion
     assert assertion is not None
     if trigger.value.place == "before":
-        return _Reach(trigger.last, _right(tokens, trigger, ends), assertion)
+        return _Reach(trigger.first + 1, _right(tokens, trigger, ends), assertion)  # "no acute findings": its noun too
     return _Reach(_left(tokens, trigger, ends), trigger.first, assertion)
 
 
