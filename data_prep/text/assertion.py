@@ -166,7 +166,8 @@ def _right(tokens: Sequence[Token], trigger: Match[Trigger], ends: list[Match[Tr
     place = trigger.last + (trigger.last < stop and tokens[trigger.last].form == ":")
     while place < stop:
         form = tokens[place].form
-        if form in ";:)]" or (form in {",", "and"} and _is_clause(tokens, place + 1, stop)):
+        closed = form == "," and tokens[place - 1].form in _SEEN  # "no effusion seen, left lower lobe scar"
+        if form in ";:)]" or closed or (form in {",", "and"} and _is_clause(tokens, place + 1, stop)):
             return place
         place += 1
     return stop

@@ -198,6 +198,9 @@ def _related(word: Any, region_of: dict[int, int]) -> list[int]:
         below += [grandchild for grandchild in child.children if grandchild.dep_ in _DOWN]
     if found:
         return found
+    if word.dep_ in _SUBJECT:  # "opacity ... has increased in the left lower lobe"
+        at = [child for child in word.head.children if child.dep_ == "prep"]
+        return [region_of[w.i] for child in at for w in child.subtree if w.i in region_of]
     head = word
     while head.dep_ == "conj":
         head = head.head
