@@ -156,8 +156,12 @@ def _read(
     places = [(region.start, region.end) for region in regions] + [(one.start, one.end) for one in found]
     side_of = side_sentence(tokens, places)
     said_of = assert_sentence(tokens, [(one.start, one.end) for one in found])
-    mentions = []
+    mentions: list[Mention] = []
+    before: list[int] = []
     for one, own_side, said, numbers in zip(found, side_of[len(regions) :], said_of, related, strict=True):
+        if numbers and numbers == before and _is_elsewhere(one.finding, [regions[n].value for n in numbers], words):
+            numbers = []  # "pleural effusion or consolidation": shared by the joint, but not its place
+        before = numbers
         names = list(dict.fromkeys(regions[number].value for number in numbers))
         finding = one.finding
         if finding is not None:
@@ -190,6 +194,16 @@ def _read(
             )
         )
     return mentions
+
+
+def _is_elsewhere(finding: str | None, regions: Sequence[str], words: Vocabulary) -> bool:
+    """Whether a finding has a region of its own that has nothing to do with these."""
+    default = words.findings[finding].region if finding is not None else None
+    if default is None:
+        return False
+    own = words.places(default, None)
+    there = [place for region in regions for place in words.places(region, None)]
+    return not any(a == b or words.contains(a, b) or words.contains(b, a) for a in own for b in there)
 
 
 def _most_exact(positions: tuple[str, ...], words: Vocabulary) -> tuple[str, ...]:
