@@ -33,7 +33,9 @@ class ReportsBenchmarkConfig(Config):
 
     kind: Literal["reports_benchmark"] = Field("reports_benchmark", description="Which schema this file follows.")
     reports: ReportsConfig = Field(description="The reports and how they are read.")
-    codes: str = Field(description="Column of the codes: headings with qualifiers behind slashes, parted by semicolons.")
+    codes: str = Field(
+        description="Column of the codes: headings with qualifiers behind slashes, parted by semicolons."
+    )
     normal: str = Field("normal", description="The code of a report without findings.")
     not_coded: str = Field("No Indexing", description="The code of reports that nobody coded; they are left out.")
     not_findings: list[str] = Field([], description="Headings about the picture, which are no findings.")

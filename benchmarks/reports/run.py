@@ -197,10 +197,9 @@ def _sums(config: ReportsBenchmarkConfig, answers: Answers, part_N: Bools, way: 
     def micro(place: int) -> Weighted:
         def statistic(weight: Any) -> Any:
             w = np.ones((1, len(keys))) if weight is None else weight
-            both, said, coded = (
-                (w @ x.astype(np.float64)).sum(1) for x in (coded_NF & said_NF, said_NF, coded_NF)
-            )
-            value = (both / said, both / coded, 2 * both / (said + coded))[place]
+            both, said, coded = ((w @ x.astype(np.float64)).sum(1) for x in (coded_NF & said_NF, said_NF, coded_NF))
+            with np.errstate(invalid="ignore"):
+                value = (both / said, both / coded, 2 * both / (said + coded))[place]
             return value[0] if weight is None else value
 
         return statistic
@@ -211,7 +210,8 @@ def _sums(config: ReportsBenchmarkConfig, answers: Answers, part_N: Bools, way: 
     def share(of_N: Bools) -> Weighted:
         def statistic(weight: Any) -> Any:
             w = np.ones((1, len(keys))) if weight is None else weight
-            value = (w @ (of_N & any_N).astype(np.float64)) / (w @ of_N.astype(np.float64))
+            with np.errstate(invalid="ignore"):
+                value = (w @ (of_N & any_N).astype(np.float64)) / (w @ of_N.astype(np.float64))
             return value[0] if weight is None else value
 
         return statistic

@@ -32,9 +32,10 @@ def markdown(results: dict[str, Any]) -> str:
     for part, ways in results["sums"].items():
         for way, row in ways.items():
             alarms = f"{row['num_normal_alarms']} of {row['num_normal']:,}: {_percent(row['normal_alarm'])}"
+            shown = f"{_range(row['micro_f1'])} | {_range(row['macro_f1'])}"
             lines.append(
                 f"| {part} ({row['num']:,}) | {_WAYS[way]} | {row['precision'][0]:.3f} | {row['recall'][0]:.3f} "
-                f"| {_range(row['micro_f1'])} | {_range(row['macro_f1'])} | {alarms} | {_percent(row['abnormal_any'])} |"
+                f"| {shown} | {alarms} | {_percent(row['abnormal_any'])} |"
             )
     met = results["sums"]["all"]["triplets"]["normal_alarm"][0] < TARGET
     lines += [

@@ -155,8 +155,8 @@ def prepare(
 ) -> Path:
     """Build a report store: tables of reports, mentions and triplets, the matrix, a ledger and a manifest.
 
-    An interrupted job goes on from its last finished shard when it is started again with the same configuration, source,
-    vocabulary and graph; its shards wait in a hidden folder beside ``out``.
+    An interrupted job goes on from its last finished shard when it is started again with the same configuration,
+    source, vocabulary and graph; its shards wait in a hidden folder beside ``out``.
 
     Args:
         config: What to read, find and keep.

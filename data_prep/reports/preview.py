@@ -91,7 +91,9 @@ def write_preview(
     """
     from jinja2 import Environment, StrictUndefined
 
-    chosen = sorted(examples, key=lambda one: (-len({m.assertion for m in one.mentions}), -len(one.mentions)))[:NUM_SHOWN]
+    chosen = sorted(examples, key=lambda one: (-len({m.assertion for m in one.mentions}), -len(one.mentions)))[
+        :NUM_SHOWN
+    ]
     concepts = Counter(m.concept for one in chosen for m in one.mentions if m.concept is not None)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     write_text(
@@ -111,7 +113,9 @@ def write_preview(
 
 def _concept(concept: str, count: int, graph: DiseaseGraph | None, chosen: Sequence[Example]) -> dict[str, Any]:
     names = [m.name for one in chosen for m in one.mentions if m.concept == concept]
-    parents = [graph.name(parent) for parent in graph.parents(concept)] if graph is not None and concept in graph else []
+    parents = (
+        [graph.name(parent) for parent in graph.parents(concept)] if graph is not None and concept in graph else []
+    )
     return {"id": concept, "name": names[0], "count": count, "parents": parents[:3]}
 
 

@@ -1,4 +1,4 @@
-"""Sources of reports: each lists its size, its digest, and yields reports in a fixed order, broken ones by their problem."""
+"""Sources of reports: each knows its size and digest, and yields reports in a fixed order, broken ones too."""
 
 from __future__ import annotations
 

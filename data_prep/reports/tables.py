@@ -68,7 +68,12 @@ SCHEMAS = {"reports": REPORTS, "mentions": MENTIONS, "triplets": TRIPLETS}
 def mention_row(report: str, mention: Mention) -> dict[str, Any]:
     """Return a mention as a row of :data:`MENTIONS`."""
     row = {name: getattr(mention, name) for name in MENTIONS.names[1:]}
-    return {"report": report, **row, "semantic_types": list(mention.semantic_types), "positions": list(mention.positions)}
+    return {
+        "report": report,
+        **row,
+        "semantic_types": list(mention.semantic_types),
+        "positions": list(mention.positions),
+    }
 
 
 def triplet_row(report: str, triplet: Triplet) -> dict[str, Any]:

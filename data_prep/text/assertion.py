@@ -16,17 +16,17 @@ from typing import NamedTuple
 
 import yaml
 
-from data_prep.text.phrases import Match, PhraseMatcher, Token, tokenise
+from data_prep.text.phrases import Match, PhraseMatcher, Token, token_span, tokenise, words
 from data_prep.text.sections import Section, SectionKind, split_sections
 from data_prep.text.sentences import sentence_of, sentences
 
 LEXICON = Path(__file__).with_name("assertion.yaml")
-_VERBS = frozenset("is are was were has have remain appear seem show".split())
-_SEEN = frozenset(
+_VERBS = words("is are was were has have remain appear seem show")
+_SEEN = words(
     "seen identified noted present evident demonstrated appreciated visualized visualised detected found visible "
-    "observed apparent suspected".split()
+    "observed apparent suspected"
 )
-_SINGULAR = frozenset("is was has isn't wasn't hasn't".split())
+_SINGULAR = words("is was has isn't wasn't hasn't")
 _ENDS = frozenset({"ends", "causes"})
 _BREAKS = frozenset(";:()[]")
 
@@ -62,7 +62,9 @@ class _Reach:
 @lru_cache(maxsize=1)
 def _lexicon() -> PhraseMatcher[Trigger]:
     entries = yaml.safe_load(LEXICON.read_text(encoding="utf-8"))
-    phrases = [(pattern, Trigger(None, place)) for place in ("ignored", "causes", "ends") for pattern in entries.pop(place)]
+    phrases = [
+        (pattern, Trigger(None, place)) for place in ("ignored", "causes", "ends") for pattern in entries.pop(place)
+    ]
     for name, places in entries.items():
         phrases += [(p, Trigger(Assertion(name), place)) for place, patterns in places.items() for p in patterns]
     return PhraseMatcher(phrases)
@@ -104,7 +106,7 @@ def section_assertion(kind: SectionKind) -> Assertion:
 
 def assert_sentence(tokens: Sequence[Token], spans: Sequence[tuple[int, int]]) -> list[Assertion]:
     """The rules for one sentence: its tokens, and spans in the coordinates of the text."""
-    covered = [_covered(tokens, span) for span in spans]
+    covered = [token_span(tokens, *span) for span in spans]
     names = {place for first, last in covered for place in range(first, last) if last - first > 1}
     triggers = _resolve(_lexicon().find(tokens), names)
     ends = [match for match in triggers if match.value.place in _ENDS]
@@ -137,11 +139,6 @@ def _resolve(matches: list[Match[Trigger]], names: set[int]) -> list[Match[Trigg
         taken.update(dict.fromkeys(places, mine))
         kept.append(match)
     return sorted(kept, key=lambda m: m.first)
-
-
-def _covered(tokens: Sequence[Token], span: tuple[int, int]) -> tuple[int, int]:
-    inside = [i for i, token in enumerate(tokens) if token.start < span[1] and span[0] < token.end]
-    return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
 
 def _counts(tokens: Sequence[Token], match: Match[Trigger]) -> bool:

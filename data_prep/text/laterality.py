@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
 
-from data_prep.text.phrases import Match, PhraseMatcher, Token, tokenise
+from data_prep.text.phrases import Match, PhraseMatcher, Token, token_span, tokenise, words
 from data_prep.text.sentences import sentence_of, sentences
 
 
@@ -33,8 +33,8 @@ _WORDS = {
         "either side",
     ],
 }
-_BARRIERS = frozenset("; : . ( ) with without but".split())
-_JOINTS = frozenset("and or is are".split())
+_BARRIERS = words("; : . ( ) with without but")
+_JOINTS = words("and or is are")
 _IGNORED = ["left the|against|without|for|ama", "has|had|was|were left", "right now|away|handed", "left handed"]
 _MAX_BEFORE, _MAX_AFTER = 5, 8
 
@@ -76,21 +76,16 @@ def side_words(tokens: Sequence[Token]) -> list[Match[Side | None]]:
 
 def side_sentence(tokens: Sequence[Token], spans: Sequence[tuple[int, int]]) -> list[Side | None]:
     """The rules for one sentence: its tokens, and spans in the coordinates of the text."""
-    words = side_words(tokens)
-    places = [_places(tokens, span) for span in spans]
-    return [_side(tokens, words, place, places) for place in places]
-
-
-def _places(tokens: Sequence[Token], span: tuple[int, int]) -> tuple[int, int]:
-    inside = [i for i, token in enumerate(tokens) if token.start < span[1] and span[0] < token.end]
-    return (inside[0], inside[-1] + 1) if inside else (-1, -1)
+    found = side_words(tokens)
+    places = [token_span(tokens, *span) for span in spans]
+    return [_side(tokens, found, place, places) for place in places]
 
 
 def _side(
     tokens: Sequence[Token], words: list[Match[Side | None]], mine: tuple[int, int], all_places: list[tuple[int, int]]
 ) -> Side | None:
     first, last = mine
-    if first < 0:
+    if first == last:
         return None
     inside = {word.value for word in words if word.first < last and first < word.last}
     if inside:

@@ -1,4 +1,4 @@
-"""Mentions of a report: sections, sentences, links, findings of a vocabulary, assertion, side and anatomy in one list."""
+"""Mentions of a report: sections, sentences, links, findings, assertion, side and anatomy in one list."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from data_prep.text.assertion import Assertion, assert_sentence, section_assertion
 from data_prep.text.laterality import Side, side_sentence
-from data_prep.text.phrases import Match, Token, tokenise
+from data_prep.text.phrases import Match, Token, token_span, tokenise
 from data_prep.text.relation import Relation, window_relation
 from data_prep.text.sections import SectionKind, split_sections
 from data_prep.text.sentences import sentences
@@ -150,7 +150,7 @@ def _read(
     section: SectionKind,
     sentence: int,
 ) -> list[Mention]:
-    spans = [_token_span(tokens, one.start, one.end) for one in found]
+    spans = [token_span(tokens, one.start, one.end) for one in found]
     regions = words.region_phrases.longest(tokens)
     related = relation(text, tokens, spans, [(region.first, region.last) for region in regions])
     places = [(region.start, region.end) for region in regions] + [(one.start, one.end) for one in found]
@@ -209,11 +209,6 @@ def _is_elsewhere(finding: str | None, regions: Sequence[str], words: Vocabulary
 def _most_exact(positions: tuple[str, ...], words: Vocabulary) -> tuple[str, ...]:
     """Leave out what contains another of the positions."""
     return tuple(p for p in positions if not any(words.contains(p, other) for other in positions))
-
-
-def _token_span(tokens: Sequence[Token], start: int, end: int) -> tuple[int, int]:
-    inside = [i for i, token in enumerate(tokens) if token.start < end and start < token.end]
-    return (inside[0], inside[-1] + 1) if inside else (0, 0)
 
 
 def _name(link: Link | None, finding: str | None, graph: DiseaseGraph | None, words: str) -> str:

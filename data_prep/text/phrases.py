@@ -1,13 +1,14 @@
 """Phrases over words: the one matcher behind trigger lexicons, vocabularies and sides.
 
-A pattern is written as words: ``pleural|lung effusion`` (alternatives), ``calcif*`` (any ending), ``the?`` (may be absent),
-``..3`` (up to three words in between, no punctuation
-and no negation). Case, hyphens and plural endings do not matter on either side.
+A pattern is written as words: ``pleural|lung effusion`` (alternatives), ``calcif*`` (any ending), ``the?`` (may be
+absent), ``..3`` (up to three words in between, no punctuation and no negation). Case, hyphens and plural endings do not
+matter on either side.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +20,13 @@ Value = TypeVar("Value")
 _TOKEN = re.compile(r"[^\W_]+(?:['’][a-z]+)?|[^\w\s]|_+")
 _SKIPPED = frozenset('-‐‑–—"*_')
 _MAX_GAP = 9
-_NEVER_IN_GAPS = frozenset("no not without".split())
+_MAX_SEEN = 65536
+_NEVER_IN_GAPS = frozenset({"no", "not", "without"})
+
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of a line as a set."""
+    return frozenset(text.split())
 
 
 class Token(NamedTuple):
@@ -50,6 +57,13 @@ def tokenise(text: str, start: int = 0, end: int | None = None) -> list[Token]:
         for found in _TOKEN.finditer(text, start, stop)
         if found.group()[0] not in _SKIPPED
     ]
+
+
+def token_span(tokens: Sequence[Token], start: int, end: int) -> tuple[int, int]:
+    """Return the first token that reaches into ``[start, end)`` and the one behind the last; (0, 0) if none does."""
+    first = bisect_right(tokens, start, key=lambda token: token.end)
+    last = bisect_left(tokens, end, key=lambda token: token.start)
+    return (first, last) if first < last else (0, 0)
 
 
 @dataclass(frozen=True)
@@ -117,6 +131,7 @@ class PhraseMatcher(Generic[Value]):
                 raise ConfigError("a phrase starts and ends with a word", item=f'phrase "{pattern}"')
             self._add(steps, value)
         self._lengths = sorted({len(prefix) for prefix in self._by_prefix})
+        self._seen: dict[str, list[tuple[tuple[_Step, ...], Value]]] = {}
 
     def _add(self, steps: tuple[_Step, ...], value: Value) -> None:
         for word in steps[0].words:
@@ -128,12 +143,22 @@ class PhraseMatcher(Generic[Value]):
         """Return every match, longest first at each place; matches may overlap."""
         found = []
         for first, token in enumerate(tokens):
-            here = list(self._by_word.get(token.form, ()))
-            here += [entry for n in self._lengths for entry in self._by_prefix.get(token.form[:n], ())]
-            lasts = [(_last(tokens, first, steps), value) for steps, value in here]
+            starting = self._starting(token.form)
+            if not starting:
+                continue
+            lasts = [(_last(tokens, first, steps), value) for steps, value in starting]
             for last, value in sorted((e for e in lasts if e[0] > 0), key=lambda e: -e[0]):
                 found.append(Match(first, last, token.start, tokens[last - 1].end, value))
         return found
+
+    def _starting(self, form: str) -> list[tuple[tuple[_Step, ...], Value]]:
+        """Phrases that may start with a word; remembered, as texts repeat their words."""
+        if form not in self._seen:
+            if len(self._seen) > _MAX_SEEN:
+                self._seen.clear()
+            with_prefix = [entry for n in self._lengths for entry in self._by_prefix.get(form[:n], ())]
+            self._seen[form] = [*self._by_word.get(form, ()), *with_prefix]
+        return self._seen[form]
 
     def longest(self, tokens: Sequence[Token]) -> list[Match[Value]]:
         """Return matches without overlap, the longest (in words, then the first) winning, in order of place."""

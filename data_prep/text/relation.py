@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from data_prep.text.phrases import Token
+from data_prep.text.phrases import Token, words
 from medvlp.errors import DataError
 from medvlp.io import require
 
@@ -18,22 +18,20 @@ Span = tuple[int, int]
 Relation = Callable[[str, Sequence[Token], Sequence[Span], Sequence[Span]], list[list[int]]]
 """Text, tokens of a sentence, findings, regions: the regions of each finding, by number."""
 
-_VERBS = frozenset(
-    "is are was were be been has have remain appear seem show demonstrate reveal : look contain exhibit".split()
+_VERBS = words("is are was were be been has have remain appear seem show demonstrate reveal : look contain exhibit")
+_PREPOSITIONS = words(
+    "in of at within over overlying overly involving involve along throughout to near from projecting project on "
+    "under around about across adjacent behind above below beneath superimposed obscuring inside into through for"
 )
-_PREPOSITIONS = frozenset(
-    "in of at within over overlying overly involving involve along throughout to near from projecting project on under "
-    "around about across adjacent behind above below beneath superimposed obscuring inside into through for".split()
-)
-_JOINTS = frozenset(", and or / & nor".split())
-_STOPS = frozenset("; . ( ) but however although though while which who without with".split())
+_JOINTS = words(", and or / & nor")
+_STOPS = words("; . ( ) but however although though while which who without with")
 _MAX_BEFORE, _MAX_AFTER, _MAX_SUBJECT = 4, 9, 14
 
 
 def window_relation(
     text: str, tokens: Sequence[Token], findings: Sequence[Span], regions: Sequence[Span]
 ) -> list[list[int]]:
-    """Relate by rules, the first that applies:
+    """Relate by rules, of which the first that applies counts.
 
     1. behind a preposition ("nodule is seen in the left upper lobe and lingula");
     2. inside the finding's words ("low lung volumes");
@@ -41,17 +39,21 @@ def window_relation(
     4. before the verb of its clause ("the heart and aorta are enlarged");
     5. those of the finding it is joined to ("... hyperexpanded and clear").
     """
-    words = _Sentence(tokens, findings, regions)
+    sentence = _Sentence(tokens, findings, regions)
     related = [
-        words.behind(finding) or words.inside(finding) or words.beside(finding) or words.subject(finding)
+        sentence.behind(finding) or sentence.inside(finding) or sentence.beside(finding) or sentence.subject(finding)
         for finding in findings
     ]
     order = sorted(range(len(findings)), key=lambda number: findings[number])
     for before, number in pairwise(order):
-        if not related[number] and words.joined(findings[before], findings[number]):
+        if not related[number] and sentence.joined(findings[before], findings[number]):
             related[number] = related[before]
     for number, after in reversed(list(pairwise(order))):
-        if not related[number] and words.joined(findings[number], findings[after]) and words.behind(findings[after]):
+        if (
+            not related[number]
+            and sentence.joined(findings[number], findings[after])
+            and sentence.behind(findings[after])
+        ):
             related[number] = related[after]
     return related
 
@@ -114,7 +116,7 @@ class _Sentence:
         )
 
     def _ends(self, place: int) -> bool:
-        return self.forms[place] in _STOPS or place in self.in_finding and place not in self.at
+        return self.forms[place] in _STOPS or (place in self.in_finding and place not in self.at)
 
     def _parts(self, place: int) -> bool:
         form = self.forms[place]
@@ -140,8 +142,8 @@ class _Sentence:
 class DependencyRelation:
     """Relate along the dependency tree of a spaCy model; what the tree leaves open is left to the window rules.
 
-    A region belongs to a finding if it modifies it ("pleural effusion"), hangs below it by prepositions ("opacity in the
-    right lung") or is the subject of the verb whose complement or object the finding is ("the heart is enlarged").
+    A region belongs to a finding if it modifies it ("pleural effusion"), hangs below it by prepositions ("opacity in
+    the right lung") or is the subject of the verb whose complement or object the finding is ("the heart is enlarged").
 
     Args:
         model: Name of an installed spaCy pipeline with a parser, as given to ``spacy.load``.
@@ -175,14 +177,14 @@ class DependencyRelation:
         }
         result = []
         for (a, b), rule in zip(findings, rules, strict=True):
-            words = [w for w in parsed if tokens[a].start <= w.idx + offset < tokens[b - 1].end]
-            result.append(sorted({n for word in words for n in _related(word, region_of)}) or rule)
+            inside = [w for w in parsed if tokens[a].start <= w.idx + offset < tokens[b - 1].end]
+            result.append(sorted({n for word in inside for n in _related(word, region_of)}) or rule)
         return result
 
 
-_DOWN = frozenset("amod compound nmod prep pobj conj nummod npadvmod advmod acl relcl".split())
-_SUBJECT = frozenset("nsubj nsubjpass".split())
-_COMPLEMENT = frozenset("acomp attr dobj oprd xcomp advmod ROOT".split())
+_DOWN = words("amod compound nmod prep pobj conj nummod npadvmod advmod acl relcl")
+_SUBJECT = words("nsubj nsubjpass")
+_COMPLEMENT = words("acomp attr dobj oprd xcomp advmod ROOT")
 
 
 def _related(word: Any, region_of: dict[int, int]) -> list[int]:

@@ -35,8 +35,8 @@ _SPELLINGS: dict[SectionKind, str] = {
     SectionKind.indication: (
         "indication|indications|clinical indication|indication for (?:study|exam|examination)|reason for (?:the )?"
         "(?:exam|examination|study|visit|consultation)|reason|clinical (?:information|question|data|details|statement"
-        "|history)|clinical|history|hx|chief complaint|presenting complaint|history of present(?:ing)? illness|hpi|provided history"
-        "|history and indication|symptoms?|diagnosis"
+        "|history)|clinical|history|hx|chief complaint|presenting complaint|history of present(?:ing)? illness|hpi"
+        "|provided history|history and indication|symptoms?|diagnosis"
     ),
     SectionKind.history: (
         "past medical history|pmh|pmhx|medical history|past history|past surgical history|psh|surgical history"
@@ -56,9 +56,9 @@ _SPELLINGS: dict[SectionKind, str] = {
         "|imaging findings|microscopic description|gross description|microscopy|macroscopy|narrative"
     ),
     SectionKind.impression: (
-        "impressions?|conclusions?|summary|opinion|assessment|assessment and plan|overall impression|final (?:impression"
-        "|diagnosis)|diagnostic impression|findings? ?(?:/|and|&) ?impressions?|interpretation and conclusion|comment"
-        "|imp"
+        "impressions?|conclusions?|summary|opinion|assessment|assessment and plan|overall impression"
+        "|final (?:impression|diagnosis)|diagnostic impression|findings? ?(?:/|and|&) ?impressions?"
+        "|interpretation and conclusion|comment|imp"
     ),
     SectionKind.addendum: r"addend(?:um|a)(?: ?(?:#|no\.?)? ?\d+)?(?: (?:to|for) [\w ]{1,30})?|amended report",
 }

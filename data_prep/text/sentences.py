@@ -18,7 +18,7 @@ _ITEM = re.compile(r"[ \t]*(?:[-*•▪·+]|\(?\d{1,2}[.)])\s")
 _NEXT_ITEM = re.compile(r"\s+\(?\d{1,2}[.)]\s")
 _SHORT_LINE = 48
 _LOOK_BACK = 16
-_LONGEST = 2000
+_LONGEST = 1000
 
 
 def sentences(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
@@ -26,7 +26,7 @@ def sentences(text: str, start: int = 0, end: int | None = None) -> list[tuple[i
 
     A line end is a sentence end before a blank line or an item of a list, and after a short line that the next one
     does not go on from in lower case; else the line was wrapped. Time is linear in the text: what goes on
-    for more than 2,000 characters is cut at a blank.
+    for more than 1,000 characters is cut at a blank.
     """
     stop = len(text) if end is None else end
     cuts = [found.end() for found in _STOP.finditer(text, start, stop) if _is_end(text, found, start, stop)]

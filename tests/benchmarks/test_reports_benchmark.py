@@ -29,7 +29,9 @@ same: {"Aorta, Thoracic": Aorta}
 num_draws: 100
 questions:
   - {name: Effusion, codes: [Pleural Effusion], answers: [{finding: effusion}]}
-  - {name: Aorta/tortuous, codes: ["Aorta/tortuous", "Aorta, Thoracic/tortuous"], answers: [{finding: tortuous, at: [aorta]}]}
+  - name: Aorta/tortuous
+    codes: ["Aorta/tortuous", "Aorta, Thoracic/tortuous"]
+    answers: [{finding: tortuous, at: [aorta]}]
 """
 
 
@@ -72,12 +74,15 @@ def test_scores_equal_a_count_by_hand(config):
 
 
 def test_the_halves_are_fixed():
-    assert [is_development(key) for key in ("CXR1", "CXR2", "CXR3")] == [is_development(key) for key in ("CXR1", "CXR2", "CXR3")]
+    first = [is_development(f"CXR{number}") for number in range(1, 9)]
+    assert first == [True, True, False, False, False, False, True, False]
     assert 0.45 < sum(is_development(str(n)) for n in range(2000)) / 2000 < 0.55
 
 
 def test_unknown_findings_are_named(config):
-    question = config.questions[0].model_copy(update={"answers": [config.questions[0].answers[0].model_copy(update={"finding": "efusion"})]})
+    question = config.questions[0].model_copy(
+        update={"answers": [config.questions[0].answers[0].model_copy(update={"finding": "efusion"})]}
+    )
     with pytest.raises(DataError, match="questions: Effusion: the vocabulary has no efusion"):
         run(config.model_copy(update={"questions": [question]}))
 

@@ -93,7 +93,12 @@ def test_bad_reports_are_counted_and_never_told(folder, config, tmp_path, capfd)
     assert "\x00" not in texts["null.txt"]
     captured = capfd.readouterr()
     assert "kept 7" in captured.err
-    for told in (captured.err, captured.out, (store / "ledger.json").read_text(), (store / "manifest.json").read_text()):
+    for told in (
+        captured.err,
+        captured.out,
+        (store / "ledger.json").read_text(),
+        (store / "manifest.json").read_text(),
+    ):
         assert "SECRET" not in told
 
 

@@ -42,7 +42,10 @@ def test_a_parquet_table(tmp_path):
     path = tmp_path / "t.parquet"
     parquet.write_table(pa.table({"id": [7, 8], "findings": ["Clear.", None], "other": [1, 2]}), path)
     texts = {"findings": "FINDINGS"}
-    assert read(name="table", file=str(path), key="id", texts=texts) == [("7", "FINDINGS: Clear.", None), ("8", "", None)]
+    assert read(name="table", file=str(path), key="id", texts=texts) == [
+        ("7", "FINDINGS: Clear.", None),
+        ("8", "", None),
+    ]
 
 
 def test_a_table_with_a_megabyte_and_another_encoding(tmp_path):

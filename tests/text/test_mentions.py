@@ -107,6 +107,8 @@ def test_other_vocabularies():
     assert one(skin, "macule").positions == ("left_cheek",)
 
 
-@pytest.mark.parametrize("text", ["", " \n", "...", "\x00\x01", "ünïcödé – “quotes” 10 μm", "(((((", "a" * 3000])
+@pytest.mark.parametrize(
+    "text", ["", " \n", "...", "\x00\x01", "ünïcödé – “quotes” 10 μm", "(((((", "a" * 3000, "a b c . " * 500]
+)
 def test_odd_texts_give_nothing(text):
     assert annotate(text, GraphLinker(GRAPH)) == []

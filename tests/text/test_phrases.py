@@ -59,7 +59,12 @@ def test_equals_a_regular_expression_on_random_words():
     for _ in range(300):
         text = " ".join(rng.choices(words, k=12))
         pattern, expression = rng.choice(
-            [("a b", r"\ba b\b"), ("a|b c", r"\b[ab] c\b"), ("a b? c", r"\ba (?:b )?c\b"), ("a ..1 c", r"\ba (?:\w )?c\b")]
+            [
+                ("a b", r"\ba b\b"),
+                ("a|b c", r"\b[ab] c\b"),
+                ("a b? c", r"\ba (?:b )?c\b"),
+                ("a ..1 c", r"\ba (?:\w )?c\b"),
+            ]
         )
         matches = PhraseMatcher([(pattern, 0)]).find(tokenise(text))
         slow = {m.start() for start in range(len(text)) if (m := re.compile(expression).match(text, start))}

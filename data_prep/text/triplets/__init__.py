@@ -1,7 +1,7 @@
 """Triplets (entity, position, existence) of reports.
 
-Lives here: vocabularies, the extractor on top of mentions, the RadGraph reader, the matrix of positions and entities. Not
-here: finding and asserting mentions (``data_prep.text``), the job over many reports (``data_prep.reports``).
+Lives here: vocabularies, the extractor on top of mentions, the RadGraph reader, the matrix of positions and entities.
+Not here: finding and asserting mentions (``data_prep.text``), the job over many reports (``data_prep.reports``).
 """
 
 from data_prep.text.triplets.extract import Triplet, triplets

@@ -1,6 +1,7 @@
 """The matrix of a report: what is said of each entity (E columns) at each position (P rows).
 
-MedKLIP's matrix (Wu et al. 2023), with the uncertain kept: there it was never written and so looked like "not mentioned".
+MedKLIP's matrix (Wu et al. 2023), with the uncertain kept: there it was never written and so looked like "not
+mentioned".
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def negatives(matrix_PE: NDArray[np.int8], entity: int, vocabulary: Vocabulary) 
     """Return which positions (P,) may serve as negatives of an entity that is present: no false ones.
 
     Left out: positions where it is present or uncertain, and whatever contains, or is contained in, one where it is
-    present: a finding in the left lower lung is in the left lung too, and one in "the left lung" may be in its lower part.
+    present: a finding in the left lower lung is in the left lung too, and one in "the left lung" may be in its lower
+    part.
     """
     column_P = matrix_PE[:, entity]
     present_P = column_P == PRESENT

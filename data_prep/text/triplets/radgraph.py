@@ -1,7 +1,7 @@
 """RadGraph annotations, v1 and XL, read into one set of labels and written back as they were.
 
-A file is ``{report: {text, entities: {id: {tokens, label, start_ix, end_ix, relations: [[type, id], ...]}}}}``; indices count
-the tokens of the space-joined text, both ends included. Source: Jain et al. 2021 (v1), Delbrouck et al. 2024 (XL).
+A file is ``{report: {text, entities: {id: {tokens, label, start_ix, end_ix, relations: [[type, id], ...]}}}}``;
+indices count the tokens of the space-joined text, both ends included. Source: Jain et al. 2021 (v1), Delbrouck et al. 2024 (XL).
 """
 
 from __future__ import annotations
@@ -78,8 +78,13 @@ class Entity:
 
 @dataclass(frozen=True)
 class RadGraphReport:
-    """One annotated report; ``words`` names the vocabulary its labels were written in, ``extra`` keeps further keys,
-    ``labeler`` says whose annotation of several this is."""
+    """One annotated report.
+
+    Attributes:
+        words: Vocabulary its labels were written in, ``v1`` or ``xl``.
+        extra: Further keys, kept for writing.
+        labeler: Whose annotation of several this is.
+    """
 
     key: str
     text: str
@@ -191,8 +196,8 @@ def _entity(item: str, raw: Any, tokens: list[str], others: dict[str, Any]) -> E
 def radgraph_triplets(report: RadGraphReport, vocabulary: Vocabulary) -> tuple[list[Triplet], int]:
     """Return the triplets of an annotated report, and how many observations the vocabulary has no word for.
 
-    As in MedKLIP: an observation with its modifiers is located at the anatomies its ``located_at`` leads to, each with the
-    anatomy that modifies it ("left lower lobe"); one that leads nowhere is at its own region, else ``unspecified``.
+    As in MedKLIP: an observation with its modifiers is located at the anatomies its ``located_at`` leads to, each with
+    the anatomy that modifies it ("left lower lobe"); one that leads nowhere is at its own region, else ``unspecified``.
     """
     modifiers: dict[str, list[str]] = {}
     for number, entity in report.entities.items():
