@@ -1,7 +1,8 @@
 """RadGraph annotations, v1 and XL, read into one set of labels and written back as they were.
 
 A file is ``{report: {text, entities: {id: {tokens, label, start_ix, end_ix, relations: [[type, id], ...]}}}}``;
-indices count the tokens of the space-joined text, both ends included. Source: Jain et al. 2021 (v1), Delbrouck et al. 2024 (XL).
+indices count the tokens of the space-joined text, both ends included. Source: Jain et al. 2021 (v1), Delbrouck et al.
+2024 (XL).
 """
 
 from __future__ import annotations
