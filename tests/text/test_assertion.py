@@ -1,6 +1,11 @@
-"""Each of the five assertions, its triggers, their reach and what ends it; written apart from any data set."""
+"""Each of the five assertions, its triggers, their reach and what ends it.
+
+The sentences here and in ``assertion_sentences.txt`` were written together with the rules: they keep what works working,
+and measure nothing.
+"""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -85,6 +90,17 @@ def marked(line):
 def test_sentences(line):
     text, spans, wanted = marked(line)
     assert [found.value for found in assertions(text, spans)] == wanted
+
+
+def test_further_sentences():
+    lines = Path(__file__).with_name("assertion_sentences.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 300
+    wrong = []
+    for line in lines:
+        text, spans, wanted = marked(line)
+        if [found.value for found in assertions(text, spans)] != wanted:
+            wrong.append(line)
+    assert wrong == []
 
 
 def test_order_of_spans_is_kept():
