@@ -80,6 +80,7 @@ class ReportsConfig(Config):
     source: Source = Field(description="Where the reports are.")
     vocabulary: str = Field("radiology", description="A shipped vocabulary, or a YAML file of your own.")
     graph: str | None = Field(None, description="Graph store whose concepts are linked; without it findings alone.")
+    exclude: list[str] = Field([], description="Concepts of the graph that are not linked, nor any below them.")
     relation: Annotated[WindowRelation | DependencyRelationConfig, Field(discriminator="name")] = Field(
         WindowRelation(), description="How a finding is related to the place it is at."
     )

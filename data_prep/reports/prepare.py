@@ -85,7 +85,7 @@ class Reader:
         self.config, self.already_deidentified = config, already_deidentified
         self.vocabulary: Vocabulary = load_vocabulary(config.vocabulary)
         self.sections = [SectionKind(name) for name in config.sections]
-        self.linker = None if config.graph is None else _graph_linker(config.graph)
+        self.linker = None if config.graph is None else _graph_linker(config.graph, config.exclude)
         self.relation: Relation = window_relation
         if isinstance(config.relation, DependencyRelationConfig):
             self.relation = DependencyRelation(config.relation.model)
@@ -137,10 +137,10 @@ def deidentified(text: str) -> tuple[str, Counter[str]]:
     return done.text, Counter({str(kind): count for kind, count in done.removed.items()})
 
 
-def _graph_linker(folder: str) -> GraphLinker:
+def _graph_linker(folder: str, exclude: list[str]) -> GraphLinker:
     from medvlp.knowledge.graph import DiseaseGraph
 
-    return GraphLinker(DiseaseGraph.load(resolve_path(folder)))
+    return GraphLinker(DiseaseGraph.load(resolve_path(folder)), exclude)
 
 
 def prepare(

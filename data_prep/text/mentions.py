@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from data_prep.text.assertion import Assertion, assert_sentence, section_assertion
-from data_prep.text.laterality import Side, side_sentence
+from data_prep.text.laterality import Side, side_sentence, side_words
 from data_prep.text.phrases import Match, Token, token_span, tokenise
 from data_prep.text.relation import Relation, window_relation
 from data_prep.text.sections import SectionKind, split_sections
@@ -27,16 +27,22 @@ class Linker(Protocol):
 
 
 class GraphLinker:
-    """The exact linker on one graph: ``link(text)`` for :func:`annotate`."""
+    """The exact linker on one graph: ``link(text)`` for :func:`annotate`.
 
-    def __init__(self, graph: DiseaseGraph) -> None:
+    Args:
+        graph: Its concepts are linked.
+        exclude: Concepts that are not, with all that lies below them.
+    """
+
+    def __init__(self, graph: DiseaseGraph, exclude: Sequence[str] = ()) -> None:
         self.graph = graph
+        self.excluded = frozenset(concept for root in exclude for concept in (root, *graph.descendants(root)))
 
     def link(self, text: str) -> list[Link]:
         """Return the concepts of the graph that the text names."""
         from data_prep.text.linking import link
 
-        return link(text, self.graph)
+        return [found for found in link(text, self.graph) if found.concept not in self.excluded]
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,10 @@ def annotate(
         for start, end in sentences(text, section.start, section.end):
             number += 1
             tokens = tokenise(text, start, end)
-            inside = [link for link in links if start <= link.start and link.end <= end] if links else []
+            inside = [link for link in links if start <= link.start and link.end <= end]
+            if inside:  # what a side says is in `side`; as a concept of its own it says nothing
+                of_sides = {(word.start, word.end) for word in side_words(tokens)}
+                inside = [link for link in inside if (link.start, link.end) not in of_sides]
             findings = words.finding_phrases.longest(tokens)
             if inside or findings:
                 found = _merge(inside, findings)
@@ -115,7 +124,7 @@ def annotate(
 
 
 def _merge(links: Sequence[Link], findings: Sequence[Match[str]]) -> list[_Found]:
-    """One entry per place: a link and a finding that overlap are one mention, of the longer span."""
+    """One entry per place: a link and a finding of the same thing are one mention, of the longer span."""
     best: dict[tuple[int, int], Link] = {}
     for link in links:  # a name of several concepts: the highest score, then the smallest id
         key = (link.start, link.end)
@@ -126,18 +135,25 @@ def _merge(links: Sequence[Link], findings: Sequence[Match[str]]) -> list[_Found
     result = []
     for match in sorted(findings, key=lambda match: (match.start - match.end, match.start)):
         over = [link for link in open_links if link.start < match.end and match.start < link.end]
-        if not over:
-            result.append(_Found(match.start, match.end, None, match.value))
-        elif (over[0].start, over[0].end) not in used:
+        named = [link for link in over if _names(link, match)]
+        if not named:
             used.update((link.start, link.end) for link in over)
-            start, end = min(match.start, over[0].start), max(match.end, over[0].end)
-            result.append(_Found(start, end, over[0], match.value))
+            result.append(_Found(match.start, match.end, None, match.value))
+        elif (named[0].start, named[0].end) not in used:
+            used.update((link.start, link.end) for link in over)
+            start, end = min(match.start, named[0].start), max(match.end, named[0].end)
+            result.append(_Found(start, end, named[0], match.value))
     taken = [(found.start, found.end) for found in result]
     for link in open_links:
         if all(link.end <= start or end <= link.start for start, end in taken):
             taken.append((link.start, link.end))
             result.append(_Found(link.start, link.end, link, None))
     return sorted(result, key=lambda found: (found.start, found.end))
+
+
+def _names(link: Link, finding: Match[str]) -> bool:
+    """Whether a link names what a finding is: by all of its words, or by its last ones."""
+    return link.end == finding.end or (link.start <= finding.start and finding.end <= link.end)
 
 
 def _read(

@@ -112,3 +112,19 @@ def test_other_vocabularies():
 )
 def test_odd_texts_give_nothing(text):
     assert annotate(text, GraphLinker(GRAPH)) == []
+
+
+def test_excluded_concepts_and_sides_are_not_linked():
+    graph = DiseaseGraph.from_dict(
+        {
+            "X:1": {"name": "modifier", "parents": []},
+            "X:2": {"name": "mild", "parents": ["X:1"]},
+            "X:3": {"name": "left", "parents": []},
+            "X:4": {"name": "gout", "parents": []},
+            "X:5": {"name": "lung", "parents": []},
+        }
+    )
+    text = "Mild gout on the left. Low lung volumes."
+    linked = [(m.text, m.concept) for m in annotate(text, GraphLinker(graph, ["X:1"]))]
+    assert linked == [("gout", "X:4"), ("Low lung volumes", None)]  # "lung" is not what low volumes are
+    assert [m.concept for m in annotate(text, GraphLinker(graph))] == ["X:2", "X:4", None]
