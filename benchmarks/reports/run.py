@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def is_said(triplets: list[Triplet], question: Question, existence: set[str] | N
 
 def finding_names(codes: list[tuple[str, ...]], config: ReportsBenchmarkConfig) -> set[str]:
     """Name the findings of a report's codes: its headings, of body parts together with their state."""
-    names = set()
+    names: set[str] = set()
     for heading, *qualifiers in codes:
         heading = config.same.get(heading, heading)
         if heading in {config.normal, config.not_coded, *config.not_findings}:
@@ -166,15 +167,18 @@ def _prf(coded: Any, said: Any, weight: Any) -> tuple[Any, Any, Any]:
     both, all_said, all_coded = (w @ (x.astype(np.float64)) for x in (coded & said, said, coded))
     with np.errstate(invalid="ignore", divide="ignore"):
         precision, recall, f1 = both / all_said, both / all_coded, 2 * both / (all_said + all_coded)
-    return tuple(x[0] if weight is None else x for x in (precision, recall, f1))  # type: ignore[return-value]
+    return tuple(x[0] if weight is None else x for x in (precision, recall, f1))
+
+
+def _one(place: int, coded_N: Bools, said_N: Bools, weight: Any) -> Any:
+    return _prf(coded_N, said_N, weight)[place]
 
 
 def _finding(config: ReportsBenchmarkConfig, answers: Answers, number: int) -> dict[str, Any]:
     coded_N, said_N = answers.coded_NF[:, number], answers.said["triplets"][:, number]
     words_N = answers.said["words alone"][:, number]
     statistics: dict[str, Weighted] = {
-        name: (lambda weight, place=place: _prf(coded_N, said_N, weight)[place])
-        for place, name in enumerate(("precision", "recall", "f1"))
+        name: partial(_one, place, coded_N, said_N) for place, name in enumerate(("precision", "recall", "f1"))
     }
     scored = intervals(statistics, answers.keys, config.num_draws)
     share = float(coded_N.mean())

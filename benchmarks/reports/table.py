@@ -37,11 +37,18 @@ def markdown(results: dict[str, Any]) -> str:
                 f"| {part} ({row['num']:,}) | {_WAYS[way]} | {row['precision'][0]:.3f} | {row['recall'][0]:.3f} "
                 f"| {shown} | {alarms} | {_percent(row['abnormal_any'])} |"
             )
-    met = results["sums"]["all"]["triplets"]["normal_alarm"][0] < TARGET
+    share, _, high = results["sums"]["all"]["triplets"]["normal_alarm"]
+    met = (
+        f"met, though the interval ends at {high:.1%}"
+        if share < TARGET <= high
+        else "met"
+        if high < TARGET
+        else "not met"
+    )
     lines += [
         "",
         f"Wanted: fewer than {TARGET:.0%} of the normal reports with any finding asserted; "
-        f"{'met' if met else 'not met'}. Floors: never asserting anything gives 0 % and recall 0; always asserting "
+        f"{met}. Floors: never asserting anything gives 0 % and recall 0; always asserting "
         "everything gives 100 % and recall 1.",
         "",
         "| finding (MeSH) | coded | precision | recall | F1 | F1 of the words alone | F1 of always |",

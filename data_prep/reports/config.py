@@ -85,7 +85,7 @@ class ReportsConfig(Config):
         WindowRelation(), description="How a finding is related to the place it is at."
     )
     sections: list[SectionName] = Field(
-        [section.value for section in DESCRIBES],  # type: ignore[misc]
+        [section.value for section in DESCRIBES],
         min_length=1,
         description="Sections whose findings become triplets.",
     )

@@ -1,7 +1,7 @@
 """Each of the five assertions, its triggers, their reach and what ends it.
 
-The sentences here and in ``assertion_sentences.txt`` were written together with the rules: they keep what works working,
-and measure nothing.
+The sentences here and in ``assertion_sentences.txt`` were written together with the rules: they guard against
+regressions, and measure nothing.
 """
 
 import re

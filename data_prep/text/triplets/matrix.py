@@ -51,5 +51,5 @@ def negatives(matrix_PE: NDArray[np.int8], entity: int, vocabulary: Vocabulary) 
     """
     column_P = matrix_PE[:, entity]
     present_P = column_P == PRESENT
-    related_P = vocabulary.excluded_PP[present_P].any(0)
-    return ~related_P & (column_P != UNCERTAIN)
+    free_P: NDArray[np.bool_] = ~vocabulary.excluded_PP[present_P].any(0) & (column_P != UNCERTAIN)
+    return free_P
