@@ -145,7 +145,6 @@ def _row(mention: Mention) -> dict[str, Any]:
     place = (mention.anatomy or "").replace("_", " ")
     return {
         "name": mention.name,
-        "words": mention.text,
         "assertion": mention.assertion.value,
         "symbol": symbol,
         "side": mention.side.value if mention.side is not None else None,
