@@ -93,6 +93,7 @@ def prepare(
     from medvlp.config import dump, import_from_checkout, load
 
     loaded: Any
+    kind = "pairs"
     if (config is None) == (dataset is None):
         raise ConfigError("name one thing to prepare", remedy="a configuration, a folder of images, or --dataset")
     if dataset is not None:
@@ -103,12 +104,12 @@ def prepare(
         loaded = import_from_checkout("data_prep.pairs.layout").detect_layout(config, overrides=overrides or ())
     else:
         loaded = load(str(config), overrides or (), kind=("pairs", "reports"))
+        kind = loaded.kind
     if save_config is not None:
         from medvlp.io import write_text
 
         write_text(save_config, dump(loaded))
         typer.echo(f"configuration: {save_config}")
-    kind = loaded.kind
     done = import_from_checkout(f"data_prep.{kind}.prepare").prepare(
         loaded,
         out,
