@@ -28,7 +28,7 @@ _SEEN = words(
 )
 _SINGULAR = words("is was has isn't wasn't hasn't")
 _ENDS = frozenset({"ends", "causes"})
-_BREAKS = frozenset(";:()[]")
+_BREAKS = frozenset(";:()")  # not "[": placeholders of de-identification stand in it
 
 
 class Assertion(StrEnum):
@@ -164,7 +164,7 @@ def _right(tokens: Sequence[Token], trigger: Match[Trigger], ends: list[Match[Tr
     while place < stop:
         form = tokens[place].form
         closed = form == "," and tokens[place - 1].form in _SEEN  # "no effusion seen, left lower lobe scar"
-        if form in ";:)]" or closed or (form in {",", "and"} and _is_clause(tokens, place + 1, stop)):
+        if form in ";:)" or closed or (form in {",", "and"} and _is_clause(tokens, place + 1, stop)):
             return place
         place += 1
     return stop

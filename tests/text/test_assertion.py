@@ -103,6 +103,12 @@ def test_further_sentences():
     assert wrong == []
 
 
+def test_placeholders_of_deidentification_change_nothing():
+    text = "Stroke in [DATE]. Seen by Dr. [NAME], no effusion. No change since [DATE] in the nodule."
+    spans = [(text.index(word), text.index(word) + len(word)) for word in ("Stroke", "effusion", "nodule")]
+    assert assertions(text, spans) == [Assertion.historical, Assertion.absent, Assertion.present]
+
+
 def test_order_of_spans_is_kept():
     text, spans, wanted = marked("No [effusion] but [edema]. Possible [scar].|absent,present,uncertain")
     assert [found.value for found in assertions(text, spans[::-1])] == wanted[::-1]
