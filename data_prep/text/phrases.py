@@ -19,7 +19,6 @@ from medvlp.errors import ConfigError
 Value = TypeVar("Value")
 _TOKEN = re.compile(r"[^\W_]+(?:['’][a-z]+)?|[^\w\s]|_+")
 _SKIPPED = frozenset('-‐‑–—"*_')
-_MAX_GAP = 9
 _MAX_SEEN = 65536
 _NEVER_IN_GAPS = frozenset({"no", "not", "without"})
 
@@ -93,7 +92,7 @@ class _Step:
 def _step(word: str, pattern: str) -> list[_Step]:
     gap = re.fullmatch(r"\.\.([1-9])", word)
     if gap:
-        return [_Step(gap=min(int(gap[1]), _MAX_GAP))]
+        return [_Step(gap=int(gap[1]))]
     if word in {"?", "|", "/"}:
         return [_Step(words=frozenset([word]))]
     optional = word.endswith("?")
