@@ -71,7 +71,7 @@ def prepare(
     out: OUT,
     config: Annotated[
         str | None,
-        typer.Argument(help="A configuration of kind `pairs` (a path or a shipped name), or a folder of images."),
+        typer.Argument(help="A configuration of kind `pairs` or `reports` (path or name), or a folder of images."),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="A MedMNIST set instead, for example pathmnist.")] = None,
     size: Annotated[int, typer.Option(help="With --dataset: side of its images, 28, 64, 128 or 224.")] = 28,
@@ -84,7 +84,7 @@ def prepare(
     overwrite: OVERWRITE = False,
     overrides: SET = None,
 ) -> None:
-    """Turn images and their texts, class names or tables into a pairs store.
+    """Turn images and their texts, class names or tables into a pairs store; or reports into a store of triplets.
 
     A folder in a documented layout is recognised, and what was assumed about it is printed.
 
@@ -92,6 +92,8 @@ def prepare(
     """
     from medvlp.config import dump, import_from_checkout, load
 
+    loaded: Any
+    kind = "pairs"
     if (config is None) == (dataset is None):
         raise ConfigError("name one thing to prepare", remedy="a configuration, a folder of images, or --dataset")
     if dataset is not None:
@@ -101,13 +103,14 @@ def prepare(
     elif Path(str(config)).is_dir():
         loaded = import_from_checkout("data_prep.pairs.layout").detect_layout(config, overrides=overrides or ())
     else:
-        loaded = load(str(config), overrides or (), kind="pairs")
+        loaded = load(str(config), overrides or (), kind=("pairs", "reports"))
+        kind = loaded.kind
     if save_config is not None:
         from medvlp.io import write_text
 
         write_text(save_config, dump(loaded))
         typer.echo(f"configuration: {save_config}")
-    done = import_from_checkout("data_prep.pairs.prepare").prepare(
+    done = import_from_checkout(f"data_prep.{kind}.prepare").prepare(
         loaded,
         out,
         already_deidentified=already_deidentified,
@@ -118,7 +121,7 @@ def prepare(
     )
     if preview is not None:
         typer.echo(f"page: {preview}")
-    typer.echo("dry run: nothing was written" if dry_run else f"pairs store: {done}")
+    typer.echo("dry run: nothing was written" if dry_run else f"{kind} store: {done}")
 
 
 @app.command()

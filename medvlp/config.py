@@ -24,6 +24,7 @@ from medvlp.errors import ConfigError, MissingExtraError
 KINDS = {
     "graph": "data_prep.ontologies.config:GraphConfig",
     "pairs": "data_prep.pairs.config:PairsConfig",
+    "reports": "data_prep.reports.config:ReportsConfig",
     "simulation": "data_prep.simulation.config:SimulationConfig",
     "knowledge": "medvlp.training.knowledge:KnowledgeConfig",
     "align": "medvlp.training.align:AlignConfig",
@@ -34,6 +35,7 @@ KINDS = {
     "simulation_benchmark": "benchmarks.simulation.config:SimulationBenchmarkConfig",
     "names": "benchmarks.names.config:NamesConfig",
     "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
+    "reports_benchmark": "benchmarks.reports.config:ReportsBenchmarkConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
 }
 

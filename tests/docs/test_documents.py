@@ -17,7 +17,7 @@ from medvlp.errors import ConfigError
 COMMANDS = typer.main.get_command(app)
 KIND_OF_VERB = {
     "build": "graph",
-    "prepare": "pairs",
+    "prepare": ("pairs", "reports"),
     "simulate": "simulation",
     "train": None,  # either stage
     "evaluate": ("evaluate", "retrieval"),
