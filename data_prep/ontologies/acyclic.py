@@ -25,6 +25,8 @@ def cut_cycles(head_E: Rows, tail_E: Rows, num_concepts: int) -> tuple[Rows, Row
     Returns:
         Positions kept, positions left out (self-loops among the latter), and the strong component of each concept.
     """
+    if not len(head_E):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(num_concepts, np.int32)
     component_N = connected_components(upward(head_E, tail_E, num_concepts), directed=True, connection="strong")[1]
     inside = np.flatnonzero(component_N[head_E] == component_N[tail_E])
     order = _Order()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,10 +83,17 @@ def counts(tables: Tables) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, tables: Tables, header: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
-    """Write a store whole or not at all and return its manifest."""
+def write(
+    folder: Path,
+    tables: Tables,
+    header: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    side: Mapping[str, pa.Table] | None = None,
+) -> dict[str, Any]:
+    """Write a store whole or not at all and return its manifest; ``side`` tables lie beside the five, for people."""
     with full_disk_told(folder, GraphError), atomic_folder(folder, replace=overwrite) as partial:
-        for name, data in tables.items():
+        for name, data in [*tables.items(), *(side or {}).items()]:
             pq.write_table(data, partial / f"{name}.parquet", compression="zstd")
         return write_manifest(
             partial, {"format": FORMAT, "format_version": VERSION, **header, "counts": counts(tables)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -135,48 +134,47 @@ def _levels(sources: dict[str, reference.Source], atoms: Atoms) -> dict[str, int
     return found
 
 
-def build(config: UmlsConfig, out: Path, *, overwrite: bool = False, dry_run: bool = False) -> dict[str, Any]:
+def build(config: UmlsConfig, out: Path, overwrite: bool = False) -> Path:
     """Build a graph store; the same files and configuration give the same bytes.
 
     Args:
         config: Where the release lies and what is taken from it.
         out: The store's folder.
         overwrite: Replace a store that is there.
-        dry_run: Read, check and count everything, write nothing.
 
     Returns:
-        The manifest; in a dry run what it would say, with ``rows`` by table.
+        ``out``.
 
     Raises:
         GraphError: ``out`` exists, or the release has a mistake (file and line).
     """
     out = Path(out)
-    if out.exists() and not overwrite and not dry_run:
+    if out.exists() and not overwrite:
         raise GraphError("already exists", item=out, remedy="remove it, choose another folder, or pass --overwrite")
-    folder = nullcontext(None) if dry_run else atomic_folder(out, replace=overwrite)
-    with full_disk_told(out, GraphError), Progress(console=Console(stderr=True), transient=True) as progress:
+    with full_disk_told(out, GraphError), atomic_folder(out, replace=overwrite) as partial:
+        header = {"format": FORMAT, "format_version": VERSION, **_read(config, partial)}
+        write_manifest(partial, {**header, "digest": digest(partial), "counts": counts(partial)})
+    return out
+
+
+def survey(config: UmlsConfig) -> dict[str, Any]:
+    """Read, check and count everything without writing; returns the manifest's account, rows by table included."""
+    return _read(config, None)
+
+
+def _read(config: UmlsConfig, folder: Path | None) -> dict[str, Any]:
+    with Progress(console=Console(stderr=True), transient=True) as progress, StoreWriter(folder) as writer:
         job = Job(config, progress)
-        with folder as partial:
-            with StoreWriter(partial) as writer:
-                facts = job.run(writer)
-            header = {
-                "params": config.model_dump(mode="json"),
-                "sources": [
-                    {
-                        "id": "UMLS",
-                        "licence": "UMLS Metathesaurus licence; per string: source and restriction level",
-                        "layout": facts.pop("layout"),
-                        "files": {
-                            name: "not in the release" if account is None else account.to_json()
-                            for name, account in sorted(job.accounts.items())
-                        },
-                    }
-                ],
-                **facts,
-                "rows": writer.rows,
-                "dropped": {table: ledger.to_json() for table, ledger in job.ledgers.items()},
-            }
-            if partial is None:
-                return header
-            header = {"format": FORMAT, "format_version": VERSION, **header}
-            return write_manifest(partial, {**header, "digest": digest(partial), "counts": counts(partial)})
+        facts = job.run(writer)
+    files = {
+        name: "not in the release" if account is None else account.to_json()
+        for name, account in sorted(job.accounts.items())
+    }
+    licence = "UMLS Metathesaurus licence; source and restriction level stand beside each string"
+    return {
+        "params": config.model_dump(mode="json"),
+        "sources": [{"id": "UMLS", "licence": licence, "layout": facts.pop("layout"), "files": files}],
+        **facts,
+        "rows": writer.rows,
+        "dropped": {table: ledger.to_json() for table, ledger in job.ledgers.items()},
+    }
