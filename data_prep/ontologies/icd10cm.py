@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree  # noqa: S405 (document types, the way into entity bombs, are refused below)
 
@@ -32,7 +33,8 @@ def read(path: Path, ledger: Ledger) -> Ontology:
     for chapter in root.iter("chapter"):
         top = _add(f"CHAPTER-{chapter.findtext('name', '').strip()}", chapter, None, ontology, path, ledger)
         for section in chapter.iter("section"):
-            block = _add(section.get("id", ""), section, top, ontology, path, ledger)
+            code = section.get("id", "")  # a section of one category has that category's code, as in "B99"
+            block = _add(code if "-" in code else f"{code}-{code}", section, top, ontology, path, ledger)
             for entry in section.findall("diag"):
                 _code(entry, block or top, ontology, path, ledger)
     if not ontology.terms:
@@ -55,9 +57,7 @@ def _add(
     if not code or not names:
         ledger.drop(concept, "term without a name")
         return None
-    name = names[0].removesuffix(f"({code})").strip()
-    if parent is not None and ontology.terms[parent].name == name and code == parent.partition(":")[2]:
-        return parent  # a section of one category carries the category's code
+    name = re.sub(r"\s*\([A-Z]\w\w(-[A-Z]\w\w)?\)$", "", names[0])  # chapters and sections end with their codes
     if concept in ontology.terms:
         raise GraphError(f"the code {code} occurs twice", item=path, remedy="keep one of the two entries")
     inclusion = clean(note.text or "" for note in entry.findall("inclusionTerm/note"))

@@ -57,9 +57,6 @@ def _parse() -> tuple[dict[int, str], dict[str, set[int]]]:
 TYPES, GROUPS = _parse()
 """Type names by number (47 for T047), and type numbers by group abbreviation: 127 types in 15 groups."""
 
-STRICT_DISEASES = frozenset(TYPES[n] for n in (19, 20, 37, 46, 47, 48, 49, 190, 191))
-"""Names of the types that are diseases in the narrow sense: findings, symptoms and animal models are left out."""
-
 
 def tui(number: int) -> str:
     """Return the identifier of a type number: 47 is ``T047``."""
