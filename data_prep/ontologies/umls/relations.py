@@ -92,9 +92,11 @@ def read_relations(
     edges, facts, fact_sources = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     met: set[str] = set()
     for block in reader("MRREL", _NEEDED):
+        if wanted is not None:
+            met.update(block.data["RELA"].unique())
         data = _eligible(block.data.with_row_index("row"), config, allowed, ledger)
         taken = _hierarchical(data, config, ledger)
-        typed = _typed(data, config, wanted, inverses, met)
+        typed = _typed(data, config, wanted, inverses)
         for part, keys in ((taken, edges), (typed, facts)):
             if part is None or not len(part):
                 continue
@@ -166,11 +168,7 @@ def _hierarchical(data: pl.DataFrame, config: UmlsConfig, ledger: Ledger) -> pl.
 
 
 def _typed(
-    data: pl.DataFrame,
-    config: UmlsConfig,
-    wanted: dict[str, tuple[str, bool]] | None,
-    inverses: Inverses,
-    met: set[str],
+    data: pl.DataFrame, config: UmlsConfig, wanted: dict[str, tuple[str, bool]] | None, inverses: Inverses
 ) -> pl.DataFrame | None:
     """Return typed rows in the direction they are stored: RELA is said of CUI2 unless ``up`` has turned it round."""
     if not config.relations:
@@ -178,7 +176,6 @@ def _typed(
     pl = require("polars", "ontologies")
     rows = data.filter(~pl.col("REL").is_in(_NO_FACTS) & ~pl.col("RELA").is_in(["", *_TAXONOMIC]))
     names = rows["RELA"].unique().sort().to_list()
-    met.update(names)
     if wanted is None:
         stored = {name: (inverses.canonical(name), inverses.canonical(name) != name) for name in names}
     else:
