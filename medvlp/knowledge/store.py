@@ -70,7 +70,7 @@ def counts(tables: Tables) -> dict[str, Any]:
 
     def prefix_counts() -> dict[str, int]:
         flat = pa.chunked_array([c.flatten() for c in tables.concepts["xrefs"].chunks], type=_TEXT)
-        return by(pa.chunked_array([[x.partition(":")[0] for x in flat.to_pylist()]], type=_TEXT))
+        return by(pc.list_element(pc.split_pattern(flat, ":", max_splits=1), 0))
 
     return {
         "concepts": len(tables.concepts),

@@ -98,22 +98,27 @@ def read(file: RrfFile, needed: str, account: Account, advance: Advance, strict_
             UTF-8, a damaged .gz (each with file and line), or a table with other than the announced number of rows.
     """
     account.rows_in_mrfiles = file.num_rows
-    chunks = _chunks(file, account, advance)
-    with ThreadPoolExecutor(1) as reader:
+    chunks = _checked(file, needed, account, advance)
+    with ThreadPoolExecutor(1) as reader:  # reads, hashes and counts the next chunk while this one is worked on
         waiting = reader.submit(next, chunks, None)
         while (item := waiting.result()) is not None:
             waiting = reader.submit(next, chunks, None)
-            chunk, where = item
-            num_rows = _check(chunk, file, needed, account.rows + 1, where)
-            data = _parse(chunk, file, needed.split(), account.rows + 1, where)
-            yield Block(data, account.rows + 1, where)
-            account.rows += num_rows
+            chunk, first, where = item
+            yield Block(_parse(chunk, file, needed.split(), first, where), first, where)
     if file.num_rows is not None and account.rows != file.num_rows and strict_rows:
         raise GraphError(
             f"has {account.rows:,} rows, but MRFILES.RRF gives {file.num_rows:,}",
             item=file.parts[0],
             remedy="restore the file, or set on_row_count: warn",
         )
+
+
+def _checked(file: RrfFile, needed: str, account: Account, advance: Advance) -> Iterator[tuple[bytes, int, str]]:
+    """Yield whole lines with the number of the first, once each is known to have all its fields."""
+    for chunk, where in _chunks(file, account, advance):
+        first = account.rows + 1
+        account.rows += _check(chunk, file, needed, first, where)
+        yield chunk, first, where
 
 
 def _chunks(file: RrfFile, account: Account, advance: Advance) -> Iterator[tuple[bytes, str]]:
@@ -171,10 +176,10 @@ def _check(chunk: bytes, file: RrfFile, needed: str, first: int, where: str) -> 
     too short in one block would move SUPPRESS away from its few values, which :func:`_parse` checks.
     """
     num_fields = len(file.columns)
-    num_rows, num_bars = chunk.count(b"\n"), chunk.count(b"|")
+    text = np.frombuffer(chunk, dtype=np.uint8)
+    num_rows, num_bars = (int(np.count_nonzero(text == ord(mark))) for mark in "\n|")
     if num_bars == num_fields * num_rows and "SUPPRESS" in needed.split():
         return num_rows
-    text = np.frombuffer(chunk, dtype=np.uint8)
     ends, bars = np.flatnonzero(text == ord("\n")), np.flatnonzero(text == ord("|"))
     if len(bars) == num_fields * len(ends) and np.array_equal(bars[num_fields - 1 :: num_fields], ends - 1):
         return num_rows
