@@ -146,12 +146,14 @@ def _edges(folder: Path, config: UmlsConfig, kept: set[str]) -> pd.DataFrame:
     inverse = read(folder, "MRDOC", "VALUE TYPE EXPL").query("TYPE == 'rela_inverse'").set_index("VALUE").EXPL
     facts = []
     for relation in config.relations:
-        said, turned = rows[rows.RELA == relation], rows[rows.RELA == inverse[relation]]
+        said, turned = rows[relation == rows.RELA], rows[inverse[relation] == rows.RELA]
         facts.append(
             pd.concat(
                 [
                     pd.DataFrame({"head": said.CUI2, "relation": relation, "tail": said.CUI1, "source": said.SAB}),
-                    pd.DataFrame({"head": turned.CUI1, "relation": relation, "tail": turned.CUI2, "source": turned.SAB}),
+                    pd.DataFrame(
+                        {"head": turned.CUI1, "relation": relation, "tail": turned.CUI2, "source": turned.SAB}
+                    ),
                 ]
             )
         )

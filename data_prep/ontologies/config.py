@@ -30,7 +30,9 @@ class Source(Config):
     roots: list[str] = Field(
         default=[], description="Keep only these terms and what is below; for MeSH tree numbers or letters; [] is all."
     )
-    relations: list[str] = Field(default=[], description="Relations besides is_a to keep as edges, such as part_of; [\"*\"] is all.")
+    relations: list[str] = Field(
+        default=[], description='Relations besides is_a to keep as edges, such as part_of; ["*"] is all.'
+    )
     semantic_type: str | None = Field(default=None, description="Semantic type given to every concept of this source.")
     on_dangling: Literal["error", "drop"] = Field(
         default="error",

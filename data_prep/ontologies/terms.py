@@ -41,9 +41,9 @@ _CURIE = re.compile(r"[A-Za-z][\w.-]*:\S+$")
 class Term:
     """One live term of an ontology; ``names`` are (text, kind) without the preferred one.
 
-    A source that knows more than itself as the origin of its strings gives (source, licence) pairs: ``name_origins`` for
-    the preferred name and then each of ``names``, ``definition_origins`` for the definitions, and ``edge_origins`` the
-    source by (relation, target), ``is_a`` included.
+    A source whose strings have origins of their own gives (source, licence) pairs: ``name_origins`` for the preferred
+    name and then each of ``names``, ``definition_origins`` for the definitions; and in ``edge_origins`` the source by
+    (relation, target), ``is_a`` included.
     """
 
     id: str

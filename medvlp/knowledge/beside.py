@@ -138,8 +138,9 @@ def _reasons(counted: Counts, tables: Tables, concepts: frozenset[str] | None) -
         f"{counted.title} against KEEP:",
         f"- concepts {gap('concepts')}: {told(by_source('concepts', 'id'))}; KEEP took the Disease Ontology alone,"
         " from another release.",
-        f"- synonyms {gap('synonyms')}: {told(synonyms)}; {umls}. {linked:,} of {counted.concepts:,} concepts have a UMLS"
-        " identifier, the only way by which UMLS can add to them; duplicates by case, which KEEP's sample keeps, count once.",
+        f"- synonyms {gap('synonyms')}: {told(synonyms)}; {umls}. {linked:,} of {counted.concepts:,} concepts have a"
+        " UMLS identifier, the only way by which UMLS can add to them; names that differ by case only, which KEEP's"
+        " sample repeats, count once.",
         f"- definitions {gap('definitions')}: {told(by_source('definitions', 'concept'))}; KEEP has the Disease"
         " Ontology's and those of UMLS.",
         f"- hypernym relations {gap('hypernyms')}: {told(by_source('edges', 'head'))}; KEEP has the is_a lines of its"

@@ -11,12 +11,12 @@ import umls_release as made
 from umls_release import concept, cui
 
 pytest.importorskip("polars", reason="needs the extra 'ontologies'")
-pd = pytest.importorskip("pandas", reason="plays the naive reader")
 
 from data_prep.ontologies.umls.build import build
 from data_prep.ontologies.umls.config import UmlsConfig
 from medvlp.knowledge.graph import DiseaseGraph
 
+pd = pytest.importorskip("pandas", reason="plays the naive reader")
 pytestmark = pytest.mark.extras
 
 
@@ -186,7 +186,9 @@ def test_level_stands_beside_every_string(graph):
 
 def test_redistributable_keeps_nothing_but_level_0(make):
     graph, out = make(redistributable=True, relations=["*"])
-    licences = {row["licence"] for table in ("names", "definitions") for row in getattr(graph.tables, table).to_pylist()}
+    licences = {
+        row["licence"] for table in ("names", "definitions") for row in getattr(graph.tables, table).to_pylist()
+    }
     assert all(licence.endswith(" level 0") for licence in licences)
     assert graph.texts(concept(11)) == ["free name"]
     assert graph.definitions(concept(11)) == []
@@ -269,9 +271,7 @@ def test_part_of_is_no_hypernym(make):
 
 
 def typed(graph):
-    return {
-        (e["head"], e["relation"], e["tail"]) for e in graph.tables.edges.to_pylist() if e["relation"] != "is_a"
-    }
+    return {(e["head"], e["relation"], e["tail"]) for e in graph.tables.edges.to_pylist() if e["relation"] != "is_a"}
 
 
 def test_rela_is_said_of_the_second_concept_and_stored_once(make):
@@ -281,7 +281,10 @@ def test_rela_is_said_of_the_second_concept_and_stored_once(make):
     assert typed(turned) == {(concept(15), "finding_site_of", concept(2))}
     rows = [r for r in made.release()["MRREL"] if r["RELA"] in ("has_finding_site", "finding_site_of")]
     assert len(rows) == 2
-    assert (rows[0]["CUI1"], rows[0]["CUI2"]) == (cui(15), cui(2))  # read from left to right: lung has pneumonia as site
+    assert (rows[0]["CUI1"], rows[0]["CUI2"]) == (
+        cui(15),
+        cui(2),
+    )  # read from left to right: lung has pneumonia as site
 
 
 def test_all_relations_are_stored_once_under_one_name(make):
@@ -352,7 +355,9 @@ def test_sources_and_levels(make):
     assert concept(12) not in without
     assert make(levels=[9])[0].ids == [concept(11), concept(12)]
     parents_of_one, _ = make(hierarchy={"sources": ["MSH"]})
-    assert hypernyms(parents_of_one) == {(concept(c), concept(p)) for c, p in ((2, 1), (20, 21), (24, 25), (25, 26), (25, 27))}
+    assert hypernyms(parents_of_one) == {
+        (concept(c), concept(p)) for c, p in ((2, 1), (20, 21), (24, 25), (25, 26), (25, 27))
+    }
 
 
 def test_cross_references(graph):

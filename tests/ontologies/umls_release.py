@@ -15,7 +15,8 @@ LAYOUTS = {
     "MRDEF": ["SAB", "DEF", "CUI", "AUI", "ATUI", "SATUI", "SUPPRESS", "CVF"],
 }
 SOURCES = {"NCI": ("0", "ENG"), "MSH": ("0", "ENG"), "HPO": ("0", "ENG"), "ICD10": ("3", "ENG"), "FMA": ("0", "ENG"),
-           "SNOMEDCT_US": ("9", "ENG"), "MSHPOR": ("3", "POR"), "MSHSPA": ("3", "SPA"), "MDR": ("3", "ENG")}  # fmt: skip
+           "SNOMEDCT_US": ("9", "ENG"), "MDR": ("3", "ENG"),
+           "MSHPOR": ("3", "POR"), "MSHSPA": ("3", "SPA")}  # fmt: skip
 RANKS = [("0900", "MSH", "MH"), ("0800", "NCI", "PT"), ("0700", "SNOMEDCT_US", "PT"), ("0100", "NCI", "SY"),
          ("0095", "MSH", "ET"), ("0050", "HPO", "SY")]  # fmt: skip
 
@@ -120,7 +121,7 @@ def release() -> dict[str, list[dict[str, str]]]:
         "MRSTY": [
             {"CUI": cui(n), "TUI": kind[0], "STY": kind[1]}
             for n, kind in [
-                *((n, DISEASE) for n in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 20, 21, 22, 24, 25, 26, 27)),
+                *((n, DISEASE) for n in (*range(1, 15), 17, 20, 21, 22, 24, 25, 26, 27)),
                 (15, BODY), (16, MODEL), (17, NEOPLASM), (18, SYMPTOM), (19, DRUG), (23, BODY), (28, FINDING),
                 (29, FINDING), (30, FINDING), *((n, DISEASE) for n in NUMBERED),
             ]

@@ -63,7 +63,7 @@ class UmlsConfig(Config):
     hierarchy: Hierarchy = Field(default=Hierarchy(), description="Which rows make the hierarchy.")
     relations: list[str] = Field(
         default=[],
-        description="Further relations (RELA) to keep, in the direction named, such as has_finding_site; [\"*\"] is all.",
+        description='Further relations (RELA) to keep, in the direction named, such as has_finding_site; ["*"] is all.',
     )
     xref_sources: list[str] = Field(
         default=["SNOMEDCT_US", "NCI", "MSH", "ICD10CM", "ICD10", "HPO", "OMIM", "ORPHANET", "FMA", "GO"],

@@ -93,9 +93,7 @@ def _account(data: pl.DataFrame, atoms: Atoms, languages: set[str]) -> None:
             atoms.source_levels[source] = max(int(level), atoms.source_levels.get(source, 0))
 
 
-def _block(
-    block: Block, config: UmlsConfig, types: Types, rank: pl.DataFrame, atoms: Atoms, ledger: Ledger
-) -> None:
+def _block(block: Block, config: UmlsConfig, types: Types, rank: pl.DataFrame, atoms: Atoms, ledger: Ledger) -> None:
     pl = require("polars", "ontologies")
     data = block.data.with_columns(
         cui=pl.Series(block.cuis("CUI")), level=pl.col("SRL").cast(pl.Int16, strict=False).fill_null(-1)
@@ -131,7 +129,9 @@ def _block(
     )
     priority = (pl.col("language") * 2 + (~best).cast(pl.Int32)) * (1 << _RANK_BITS) + pl.col("standing")
     atoms.frames.append(
-        data.select("cui", priority.alias("priority"), pl.col("STR").alias("text"), pl.col("SAB").cast(pl.Categorical), "level")
+        data.select(
+            "cui", priority.alias("priority"), pl.col("STR").alias("text"), pl.col("SAB").cast(pl.Categorical), "level"
+        )
     )
     atoms.xrefs.append(_xrefs(data, config))
 
@@ -149,7 +149,9 @@ def _xrefs(data: pl.DataFrame, config: UmlsConfig) -> pl.DataFrame:
     return coded.select("cui", xref=spelled).unique(maintain_order=True)
 
 
-def slices(atoms: Atoms, config: UmlsConfig, types: Types, ledger: Ledger) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+def slices(
+    atoms: Atoms, config: UmlsConfig, types: Types, ledger: Ledger
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
     """Yield rows of ``concepts`` and ``names``, some hundred thousand atoms at a time, by rising concept id.
 
     Names of a concept that differ by case or spacing only are kept once, the best-placed one.

@@ -72,12 +72,19 @@ def ranks(reader: Reader) -> pl.DataFrame:
 
 
 class Inverses:
-    """Which relation says the same from the other side: by MRDOC, else by the usual spelling."""
+    """Which relation says the same from the other side: by MRDOC, else by the usual spelling.
+
+    Attributes:
+        listed: All relations that MRDOC lists.
+    """
 
     def __init__(self, reader: Reader) -> None:
         self._of: dict[str, str] = {}
+        self.listed: set[str] = set()
         for block in reader("MRDOC", "DOCKEY VALUE TYPE EXPL"):
             for key, value, kind, inverse in block.data.iter_rows():
+                if key == "RELA":
+                    self.listed.add(value)
                 if (key, kind) == ("RELA", "rela_inverse"):
                     self._of[value] = inverse
         for one, two in _IRREGULAR.items():

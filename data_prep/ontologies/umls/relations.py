@@ -18,6 +18,7 @@ from data_prep.ontologies.acyclic import cut_cycles
 from data_prep.ontologies.umls.codes import Bools, Keys, Vocabulary, check_known, concept_ids, drop_many
 from data_prep.ontologies.umls.config import UmlsConfig
 from data_prep.ontologies.umls.reference import Inverses, Reader
+from data_prep.ontologies.umls.rrf import Block
 from medvlp.errors import GraphError
 from medvlp.io import require
 from medvlp.knowledge.hierarchy import Rows
@@ -85,7 +86,7 @@ def read_relations(
         ledger: Counts what is left out.
 
     Raises:
-        GraphError: A relation asked for that no row has, or asked for together with its inverse.
+        GraphError: A relation asked for that neither MRDOC nor any row has, or asked for together with its inverse.
     """
     wanted = None if config.relations == ["*"] else _directions(config.relations, inverses)
     sources, relations = Vocabulary(), Vocabulary()
@@ -113,7 +114,8 @@ def read_relations(
                 keys.append(_key(head, tail, relations.encode(part["RELA"]))[inside])
                 fact_sources.append(source[inside])
     if wanted is not None:
-        check_known(config.relations, met | {inverses.of(r) or r for r in met}, "relation (RELA)", "relations")
+        known = met | {inverses.of(relation) or relation for relation in met} | inverses.listed
+        check_known(config.relations, known, "relation (RELA)", "relations")
     return _merge(edges, facts, fact_sources, sources, relations)
 
 
@@ -133,9 +135,7 @@ def _directions(asked: list[str], inverses: Inverses) -> dict[str, tuple[str, bo
     return found
 
 
-def _eligible(
-    data: pl.DataFrame, config: UmlsConfig, allowed: frozenset[str] | None, ledger: Ledger
-) -> pl.DataFrame:
+def _eligible(data: pl.DataFrame, config: UmlsConfig, allowed: frozenset[str] | None, ledger: Ledger) -> pl.DataFrame:
     pl = require("polars", "ontologies")
     num_rows = len(data)
     data = data.filter(pl.col("SUPPRESS").is_in(config.suppress))

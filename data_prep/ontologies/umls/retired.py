@@ -37,7 +37,9 @@ def read_aliases(reader: Reader, kept: Bools, known: Bools, ledger: Ledger) -> p
         merged = data.filter(pl.col("REL") == "SY")
         drop_many(ledger, "identifier mapped to a related one only", len(data) - len(gone) - len(merged))
         frames.append(
-            merged.select(old=pl.Series(block.cuis("CUI1", merged)), new=pl.Series(block.cuis("CUI2", merged)), VER="VER")
+            merged.select(
+                old=pl.Series(block.cuis("CUI1", merged)), new=pl.Series(block.cuis("CUI2", merged)), VER="VER"
+            )
         )
     rows = pl.concat(frames).unique().sort(["old", "VER", "new"], descending=[False, True, False])
     old_R, new_R = rows["old"].to_numpy(), rows["new"].to_numpy()

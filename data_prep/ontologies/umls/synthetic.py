@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from rich.progress import track
 
 from data_prep.ontologies.umls.layout import DOCUMENTED
 from medvlp.errors import GraphError
-from medvlp.io import atomic_folder, require
+from medvlp.io import atomic_folder, require, write_manifest
 
 if TYPE_CHECKING:
     import polars as pl
@@ -178,7 +178,9 @@ def atoms(world: World, number_I: Numbers) -> pl.DataFrame:
         role_I, num_I = world.role(some_I), world.num_atoms(some_I)
         flagged = np.where((role_I == LATER_BEST) & (num_I >= 2), atom == 1, atom == 0)
         restricted = (role_I == RESTRICTED_ALL) | ((role_I == RESTRICTED_BEST) & (atom == 0))
-        suppressed = np.where((role_I == SUPPRESSED_BEST) & (atom == 0), "O", np.where(role_I == SUPPRESSED_ALL, "E", "N"))
+        suppressed = np.where(
+            (role_I == SUPPRESSED_BEST) & (atom == 0), "O", np.where(role_I == SUPPRESSED_ALL, "E", "N")
+        )
         spanish = (role_I == NO_ENGLISH) | (atom == 4)
         sab = np.where(restricted, "SNOMEDCT_US", source)
         frames.append(
@@ -210,14 +212,21 @@ def relations(world: World, number_I: Numbers) -> pl.DataFrame:
     """Return rows of MRREL, 13 per concept; see the comments for what each teaches."""
     pl = require("polars", "ontologies")
     up, second, part = world.parent(number_I), world.second_parent(number_I), world.other(number_I, 8)
-    grand, site, any_one, more = world.parent(up), world.site(number_I), world.other(number_I, 9), world.other(number_I, 10)
+    grand, site, any_one, more = (
+        world.parent(up),
+        world.site(number_I),
+        world.other(number_I, 9),
+        world.other(number_I, 10),
+    )
     fifth, closes, sick = number_I % 5 == 0, world.closes_cycle(number_I), number_I % 10 < 5
     rooted = number_I > 0
     frames = []
 
     def add(one: Numbers, rel: object, two: Numbers, rela: object, sab: str, suppress: str = "N") -> None:
         columns = {"REL": rel, "RELA": rela}
-        texts = {name: np.broadcast_to(np.asarray(value, dtype=object), number_I.shape) for name, value in columns.items()}
+        texts = {
+            name: np.broadcast_to(np.asarray(value, dtype=object), number_I.shape) for name, value in columns.items()
+        }
         frames.append(
             pl.DataFrame(
                 {
@@ -237,7 +246,9 @@ def relations(world: World, number_I: Numbers) -> pl.DataFrame:
     for sab in ("NCI", "SNOMEDCT_US"):  # the tree, by two sources, from both sides; the root is its own parent: a loop
         add(number_I, "PAR", up, "inverse_isa", sab)
         add(up, "CHD", number_I, "isa", sab)
-    add(number_I, np.where(fifth & rooted, "PAR", "RB"), second, "", "MSH")  # a second parent, or only a broader concept
+    add(
+        number_I, np.where(fifth & rooted, "PAR", "RB"), second, "", "MSH"
+    )  # a second parent, or only a broader concept
     add(second, np.where(fifth & rooted, "CHD", "RN"), number_I, "", "MSH")
     add(site, "RO", number_I, np.where(sick, "has_finding_site", "may_treat"), "SNOMEDCT_US")  # RELA is said of CUI2
     add(number_I, "RO", site, np.where(sick, "finding_site_of", "may_be_treated_by"), "SNOMEDCT_US")
@@ -255,20 +266,23 @@ def _small(world: World, number_I: Numbers) -> Iterator[tuple[str, pl.DataFrame]
     names = dict(TYPES)
     first, both = np.array([t for t, _ in TYPES])[number_I % 10], number_I[number_I % 20 == 0]
     number, kind = np.concatenate([number_I, both]), np.concatenate([first, np.full(len(both), 191)])
-    yield "MRSTY", pl.DataFrame(
-        {
-            "number": number,
-            "CUI": cui(number),
-            "TUI": "T" + pl.Series(1000 + kind).cast(pl.String).str.slice(1),
-            "STN": _numbered("B2.2.1.2.", kind),
-            "ATUI": _numbered("AT", 10_000_000 + number),
-            "STY": pl.Series(kind).replace_strict(names, return_dtype=pl.String),
-        }
-    ).sort("number", maintain_order=True)
+    yield (
+        "MRSTY",
+        pl.DataFrame(
+            {
+                "number": number,
+                "CUI": cui(number),
+                "TUI": "T" + pl.Series(1000 + kind).cast(pl.String).str.slice(1),
+                "STN": _numbered("B2.2.1.2.", kind),
+                "ATUI": _numbered("AT", 10_000_000 + number),
+                "STY": pl.Series(kind).replace_strict(names, return_dtype=pl.String),
+            }
+        ).sort("number", maintain_order=True),
+    )
     frames = []
     for source, every in (("MSH", 8), ("NCI", 24), ("MSHPOR", 16)):  # NCI is preferred, MSHPOR is Portuguese
         some_I = number_I[number_I % every == 0]
-        text = f'{source} says "' + world.text(some_I, 0) + '.'
+        text = f'{source} says "' + world.text(some_I, 0) + "."
         frames.append(
             pl.DataFrame({"number": some_I, "CUI": cui(some_I), "DEF": text}).with_columns(SAB=pl.lit(source))
         )
@@ -287,14 +301,18 @@ def _small(world: World, number_I: Numbers) -> Iterator[tuple[str, pl.DataFrame]
 
 
 def retired(world: World, number_K: Numbers) -> pl.DataFrame:
-    """Return rows of MRCUI by the last digit: 0-4 merged into a concept, 5-6 chains, 7-8 a ring, 9 deleted or mapped."""
+    """Return rows of MRCUI, by last digit: 0-4 merged into a concept, 5-6 chains, 7-8 a ring, 9 deleted or mapped."""
     pl = require("polars", "ontologies")
     digit = number_K % 10
     deleted = (digit == 9) & (number_K % 20 == 9)
     onward = number_K + RETIRED + np.select([digit == 5, digit == 7], [-5, 1], -1)
     target = np.where((digit < 5) | (digit == 9), number_K % world.num_concepts, onward)
     return pl.DataFrame(
-        {"CUI1": cui(number_K + RETIRED), "REL": np.select([deleted, digit == 9], ["DEL", "RO"], "SY"), "CUI2": cui(target)}
+        {
+            "CUI1": cui(number_K + RETIRED),
+            "REL": np.select([deleted, digit == 9], ["DEL", "RO"], "SY"),
+            "CUI2": cui(target),
+        }
     ).with_columns(
         VER=pl.lit("2019AB"), CUI2=pl.when(pl.col("REL") == "DEL").then(pl.lit("")).otherwise("CUI2"), MAPIN=pl.lit("Y")
     )
@@ -311,7 +329,8 @@ class _Files:
         pl = require("polars", "ontologies")
         columns = DOCUMENTED[table].split()
         rows = rows.select(
-            *(pl.col(name) if name in rows.columns else pl.lit("").alias(name) for name in columns), pl.lit("").alias("(end)")
+            *(pl.col(name) if name in rows.columns else pl.lit("").alias(name) for name in columns),
+            pl.lit("").alias("(end)"),
         )
         self.rows[table] = self.rows.get(table, 0) + len(rows)
         with (self.folder / f"{table}.RRF").open("ab") as stream:
@@ -340,9 +359,8 @@ def write(folder: Path, fraction: float, seed: int = 0, *, contexts: bool = True
     Returns:
         What the release says.
     """
-    pl = require("polars", "ontologies")
     world = World(fraction, seed)
-    with atomic_folder(folder, replace=overwrite, own=True) as partial:
+    with atomic_folder(folder, replace=overwrite) as partial:
         files = _Files(partial)
         starts = range(0, world.num_concepts, BATCH)
         for start in track(starts, "writing", console=Console(stderr=True), transient=True):
@@ -356,6 +374,7 @@ def write(folder: Path, fraction: float, seed: int = 0, *, contexts: bool = True
             files.add("MRCUI", retired(world, np.arange(start, min(start + BATCH * 4, world.num_retired))))
         _reference(files)
         files.finish()
+        write_manifest(partial, {"format": "synthetic RRF", "fraction": fraction, "seed": seed})
     return world
 
 
@@ -374,7 +393,11 @@ def _reference(files: _Files) -> None:
 
 def main() -> int:
     """Write a release as the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m data_prep.ontologies.umls.synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_prep.ontologies.umls.synthetic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder", type=Path, help="the folder to create")
     parser.add_argument("--fraction", type=float, default=0.01, help="size; 1 is that of a real release")
     parser.add_argument("--seed", type=int, default=0)
@@ -382,7 +405,13 @@ def main() -> int:
     parser.add_argument("--overwrite", action="store_true")
     arguments = parser.parse_args()
     try:
-        write(arguments.folder, arguments.fraction, arguments.seed, contexts=not arguments.no_contexts, overwrite=arguments.overwrite)
+        write(
+            arguments.folder,
+            arguments.fraction,
+            arguments.seed,
+            contexts=not arguments.no_contexts,
+            overwrite=arguments.overwrite,
+        )
     except GraphError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
