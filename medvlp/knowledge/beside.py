@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medvlp.knowledge import store
 from medvlp.knowledge.store import IS_A, Tables
@@ -85,12 +86,13 @@ def table(folders: Sequence[Path]) -> str:
     """
     columns, reasons = [KEEP], []
     for folder in folders:
-        tables, _ = store.read(folder)
+        tables, manifest = store.read(folder)
         whole, chosen = count(folder.name, tables), diseases(tables)
         columns.append(whole)
         if 0 < len(chosen) < whole.concepts:
             columns.append(count(f"{folder.name}, diseases", tables, chosen))
-        reasons += ["", *_reasons(columns[-1], tables, chosen or None)]
+        repeated = _dropped(manifest.get("dropped"), "name that differs from another of the concept by case")
+        reasons += ["", *_reasons(columns[-1], tables, chosen or None, repeated)]
     lines = [
         f"| | {' | '.join(column.title for column in columns)} |",
         f"|---|{'---:|' * len(columns)}",
@@ -109,7 +111,15 @@ def table(folders: Sequence[Path]) -> str:
     return "\n".join([*lines, *reasons])
 
 
-def _reasons(counted: Counts, tables: Tables, concepts: frozenset[str] | None) -> list[str]:
+def _dropped(account: Any, reason: str) -> int:
+    """Sum the counts of a reason (by its first words) in the ledgers of a manifest."""
+    if not isinstance(account, dict):
+        return 0
+    own = sum(n for name, n in account.items() if name.startswith(reason) and isinstance(n, int))
+    return own + sum(_dropped(part, reason) for part in account.values())
+
+
+def _reasons(counted: Counts, tables: Tables, concepts: frozenset[str] | None, repeated: int) -> list[str]:
     def by_source(data: str, column: str, skip: str | None = None) -> Counter[str]:
         rows = getattr(tables, data).to_pylist()
         return Counter(
@@ -139,8 +149,8 @@ def _reasons(counted: Counts, tables: Tables, concepts: frozenset[str] | None) -
         f"- concepts {gap('concepts')}: {told(by_source('concepts', 'id'))}; KEEP took the Disease Ontology alone,"
         " from another release.",
         f"- synonyms {gap('synonyms')}: {told(synonyms)}; {umls}. {linked:,} of {counted.concepts:,} concepts have a"
-        " UMLS identifier, the only way by which UMLS can add to them; names that differ by case only, which KEEP's"
-        " sample repeats, count once.",
+        " UMLS identifier, the only way by which UMLS can add to them. Names that differ by case only count once here"
+        f" ({repeated:,} left out of the whole graph); KEEP's published sample counts them each time.",
         f"- definitions {gap('definitions')}: {told(by_source('definitions', 'concept'))}; KEEP has the Disease"
         " Ontology's and those of UMLS.",
         f"- hypernym relations {gap('hypernyms')}: {told(by_source('edges', 'head'))}; KEEP has the is_a lines of its"
