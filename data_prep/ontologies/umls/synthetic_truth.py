@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.ontologies.umls.synthetic import RETIRED, SUPPRESSED_ALL, World, cui
+from data_prep.ontologies.umls.synthetic_world import RETIRED, SUPPRESSED_ALL, World, cui
 
 Pairs = set[tuple[str, str]]
 
