@@ -140,6 +140,7 @@ def test_concepts_without_an_english_name_are_left_out_and_counted(make):
         english[cui(8)]
     dropped = manifest(out)["dropped"]["MRCONSO"]
     assert dropped["dropped"]["concept without a name in the chosen languages"] == 1
+    assert dropped["dropped"]["name that differs from another of the concept by case or spacing only"] == 1
     assert dropped["examples"]["concept without a name in the chosen languages"] == [concept(8)]
 
 
@@ -162,7 +163,12 @@ def test_suppressed_atoms_do_not_name(make):
 
 def test_definitions_by_preference_language_and_suppression(make):
     graph, out = make()
-    assert graph.definitions(concept(2)) == ["A preferred text.", "An inflammation.", "Another text."]
+    assert graph.definitions(concept(2)) == [
+        "A preferred text.",
+        "A text of a source without names.",
+        "An inflammation.",
+        "Another text.",
+    ]
     in_file_order = [row["DEF"] for row in made.release()["MRDEF"] if row["CUI"] == cui(2)]
     assert in_file_order[0] == "An inflammation."
     assert "Uma inflamação." in in_file_order  # MRDEF has no language: MRSAB tells it
@@ -181,6 +187,7 @@ def test_level_stands_beside_every_string(graph):
     }
     rows = graph.tables.definitions.to_pylist()
     assert {r["licence"] for r in rows if r["concept"] == concept(11)} == {"UMLS SNOMEDCT_US level 9"}
+    assert {r["licence"] for r in rows if r["source"] == "UMLS/GO"} == {"UMLS GO level 3"}  # MRSAB alone tells it
     assert {r["licence"] for r in rows if r["source"] == "UMLS/NCI"} == {"UMLS NCI level 0"}  # not the old version's 3
 
 

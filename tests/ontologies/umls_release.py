@@ -15,7 +15,7 @@ LAYOUTS = {
     "MRDEF": ["SAB", "DEF", "CUI", "AUI", "ATUI", "SATUI", "SUPPRESS", "CVF"],
 }
 SOURCES = {"NCI": ("0", "ENG"), "MSH": ("0", "ENG"), "HPO": ("0", "ENG"), "ICD10": ("3", "ENG"), "FMA": ("0", "ENG"),
-           "SNOMEDCT_US": ("9", "ENG"), "MDR": ("3", "ENG"),
+           "SNOMEDCT_US": ("9", "ENG"), "MDR": ("3", "ENG"), "GO": ("3", "ENG"),
            "MSHPOR": ("3", "POR"), "MSHSPA": ("3", "SPA")}  # fmt: skip
 RANKS = [("0900", "MSH", "MH"), ("0800", "NCI", "PT"), ("0700", "SNOMEDCT_US", "PT"), ("0100", "NCI", "SY"),
          ("0095", "MSH", "ET"), ("0050", "HPO", "SY")]  # fmt: skip
@@ -154,6 +154,7 @@ def release() -> dict[str, list[dict[str, str]]]:
             text(2, "Uma inflamação.", "MSHPOR"),
             text(2, "A suppressed text.", "NCI", "O"),
             text(2, "Another text.", "HPO"),
+            text(2, "A text of a source without names.", "GO"),
             text(11, "A restricted text.", "SNOMEDCT_US"),
             text(8, "A text of a concept without a name."),
             text(3, '"A thorn.'),
