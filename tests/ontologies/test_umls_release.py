@@ -159,6 +159,19 @@ def test_a_release_without_the_small_tables(folder, tmp_path):
     assert [e["head"] for e in graph.tables.edges.to_pylist() if e["relation"] != "is_a"] == [concept(2)]
 
 
+def test_a_concept_without_a_type_is_kept_or_counted(folder, tmp_path):
+    tables = made.release()
+    tables["MRSTY"] = [row for row in tables["MRSTY"] if row["CUI"] != made.cui(31)]
+    made.write(folder, tables)
+    graph = DiseaseGraph.load(build(config(folder), tmp_path / "all"))
+    assert graph.tables.concepts.to_pylist()[graph.index(concept(31))]["semantic_types"] == []
+    out = build(config(folder, semantic_groups=["DISO"]), tmp_path / "some")
+    assert concept(31) not in DiseaseGraph.load(out)
+    dropped = json.loads((out / "manifest.json").read_text())["dropped"]["MRCONSO"]
+    assert dropped["dropped"]["concept without a semantic type in MRSTY"] == 1
+    assert dropped["examples"]["concept without a semantic type in MRSTY"] == [concept(31)]
+
+
 def test_an_existing_store_is_not_replaced_unasked(folder, tmp_path):
     out = build(config(folder), tmp_path / "out")
     with pytest.raises(GraphError, match="out: already exists"):

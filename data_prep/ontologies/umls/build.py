@@ -90,7 +90,7 @@ class Job:
         rows = definitions.read_definitions(self.blocks, self.config, kept, allowed, languages, levels, ledger)
         out.add("definitions", rows)
         ledger.keep(len(rows))
-        aliases = retired.read_aliases(self.blocks, kept, types.known, self.ledger("MRCUI"))
+        aliases = retired.read_aliases(self.blocks, kept, types.known | atoms.met, self.ledger("MRCUI"))
         out.add("aliases", aliases)
         self.ledger("MRCUI").keep(len(aliases))
         if self.config.paths:

@@ -45,6 +45,7 @@ class Atoms:
     Attributes:
         frames: Kept atoms by block: cui, priority (lower is better), text, SAB, level (-1 where not given).
         xrefs: Codes of kept atoms by block: cui, xref.
+        met: Bool by concept number: it has an atom at all.
         reached: For each stage of the filters, bool by concept number: some atom got there.
         source_levels: Highest restriction level of each source, for tables that carry none.
         source_languages: The language of most atoms of each source.
@@ -52,6 +53,7 @@ class Atoms:
 
     frames: list[pl.DataFrame] = field(default_factory=list)
     xrefs: list[pl.DataFrame] = field(default_factory=list)
+    met: Bools = field(default_factory=lambda: np.zeros(NUM_CUIS, dtype=bool))
     reached: list[Bools] = field(default_factory=lambda: [np.zeros(NUM_CUIS, dtype=bool) for _ in _STAGES])
     source_levels: dict[str, int] = field(default_factory=dict)
     source_languages: dict[str, Counter[str]] = field(default_factory=dict)
@@ -74,9 +76,10 @@ def read_atoms(reader: Reader, config: UmlsConfig, types: Types, ledger: Ledger)
     check_known(config.languages, languages, "language", "languages")
     if not any(len(frame) for frame in atoms.frames):
         raise GraphError("no name is left", remedy="widen sources, languages, levels or semantic types")
-    seen = types.selected & atoms.reached[0]
+    untyped = np.flatnonzero(atoms.met & ~types.known & ~types.selected)
+    drop_many(ledger, "concept without a semantic type in MRSTY", len(untyped), untyped[: ledger.max_examples])
     for stage, reason in enumerate(_STAGES):
-        before = types.selected if stage == 0 else seen & atoms.reached[stage - 1]
+        before = types.selected & types.known if stage == 0 else atoms.reached[stage - 1]
         lost = np.flatnonzero(before & ~atoms.reached[stage])
         drop_many(ledger, reason, len(lost), lost[: ledger.max_examples])
     atoms.frames = [pl.concat(atoms.frames).sort("cui", maintain_order=True)]
@@ -98,7 +101,9 @@ def _block(block: Block, config: UmlsConfig, types: Types, rank: pl.DataFrame, a
     data = block.data.with_columns(
         cui=pl.Series(block.cuis("CUI")), level=pl.col("SRL").cast(pl.Int16, strict=False).fill_null(-1)
     )
-    data = data.filter(pl.Series(types.selected[data["cui"].to_numpy()]))
+    cui = data["cui"].to_numpy()
+    atoms.met[cui] = True
+    data = data.filter(pl.Series(types.selected[cui]))
     wanted = pl.lit(True)
     if config.sources:
         wanted &= pl.col("SAB").is_in(config.sources)

@@ -115,7 +115,7 @@ class Types:
         cui_T: Concept numbers, sorted, one per pair.
         type_T: Type numbers.
         names: Type names by number, as the release spells them.
-        selected: Bool by concept number: it has a wanted type.
+        selected: Bool by concept number: it has a wanted type; true for all, typed or not, where any type will do.
         known: Bool by concept number: it has any type.
     """
 
@@ -152,7 +152,7 @@ def types(reader: Reader, wanted: set[int] | None, names: dict[int, str]) -> Typ
         GraphError: A type identifier that is not T and a number, with its line.
     """
     pl = require("polars", "ontologies")
-    known, selected = np.zeros(NUM_CUIS, dtype=bool), np.zeros(NUM_CUIS, dtype=bool)
+    known, selected = np.zeros(NUM_CUIS, dtype=bool), np.full(NUM_CUIS, wanted is None)
     keys, spelled = [np.zeros(0, dtype=np.int64)], dict(names)
     for block in reader("MRSTY", "CUI TUI STY"):
         cui = block.cuis("CUI")
@@ -164,7 +164,8 @@ def types(reader: Reader, wanted: set[int] | None, names: dict[int, str]) -> Typ
             spelled.setdefault(value, name)
         type_B = number.to_numpy()
         known[cui] = True
-        selected[cui if wanted is None else cui[np.isin(type_B, list(wanted))]] = True
+        if wanted is not None:
+            selected[cui[np.isin(type_B, list(wanted))]] = True
         keys.append(cui.astype(np.int64) * 1000 + type_B)
     pairs = np.unique(np.concatenate(keys))
     if not len(pairs):
