@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,11 +42,9 @@ def drop_many(ledger: Ledger, reason: str, count: int, numbers: Iterable[int] = 
     if not count:
         return
     ledger.dropped[reason] += int(count)
-    examples = ledger.examples.setdefault(reason, [])
-    for number in numbers:
-        if len(examples) >= ledger.max_examples:
-            break
-        examples.append(concept_id(int(number)))
+    shown = [concept_id(int(number)) for number in islice(numbers, ledger.max_examples)]
+    if shown:
+        ledger.examples[reason] = (ledger.examples.get(reason, []) + shown)[: ledger.max_examples]
 
 
 class Vocabulary:

@@ -77,11 +77,11 @@ def read_atoms(reader: Reader, config: UmlsConfig, types: Types, ledger: Ledger)
     if not any(len(frame) for frame in atoms.frames):
         raise GraphError("no name is left", remedy="widen sources, languages, levels or semantic types")
     untyped = np.flatnonzero(atoms.met & ~types.known & ~types.selected)
-    drop_many(ledger, "concept without a semantic type in MRSTY", len(untyped), untyped[: ledger.max_examples])
+    drop_many(ledger, "concept without a semantic type in MRSTY", len(untyped), untyped)
     for stage, reason in enumerate(_STAGES):
         before = types.selected & types.known if stage == 0 else atoms.reached[stage - 1]
         lost = np.flatnonzero(before & ~atoms.reached[stage])
-        drop_many(ledger, reason, len(lost), lost[: ledger.max_examples])
+        drop_many(ledger, reason, len(lost), lost)
     atoms.frames = [pl.concat(atoms.frames).sort("cui", maintain_order=True)]
     atoms.xrefs = [pl.concat(atoms.xrefs).unique().sort("cui", "xref")]
     return atoms
