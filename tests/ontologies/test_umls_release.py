@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import umls_release as made
@@ -301,7 +306,7 @@ def one_percent(tmp_path_factory):
 def test_one_percent_of_a_release_gives_the_known_answers(one_percent, tmp_path, free):
     world, folder = one_percent
     groups = {} if free else {"semantic_groups": ["DISO", "ANAT"], "exclude_types": ["T050"]}
-    chosen = config(folder, relations=["has_finding_site"], redistributable=free, **groups)
+    chosen = config(folder, relations=["has_finding_site"], redistributable=free, paths=True, **groups)
     out = build(chosen, tmp_path / "out")
     known, graph = truth(world, free=free, groups=not free), DiseaseGraph.load(out)
     assert dict(zip(graph.ids, graph.tables.concepts["name"].to_pylist(), strict=True)) == known.preferred
@@ -313,6 +318,15 @@ def test_one_percent_of_a_release_gives_the_known_answers(one_percent, tmp_path,
     cut = pq.read_table(out / "broken_edges.parquet").to_pylist()
     assert {(e["head"], e["tail"]) for e in cut} == known.cut
     assert graph.aliases() == known.aliases
+    places = pq.read_table(out / "paths.parquet").to_pylist()
+    assert {row["concept"] for row in places} == set(graph.ids)
+    for row in places[:: len(places) // 100]:
+        number = int(row["concept"].removeprefix("UMLS:C")) - 1
+        above = []
+        while number > 0:
+            number = int(world.parent(np.array([number]))[0])
+            above.insert(0, concept(number + 1))
+        assert row["path"] == above
     definitions: dict[str, list[str]] = {}
     for row in graph.tables.definitions.to_pylist():
         definitions.setdefault(row["concept"], []).append(row["source"].removeprefix("UMLS/"))
@@ -333,3 +347,16 @@ def test_a_synthetic_release_is_the_same_twice_and_another_with_another_seed(tmp
     assert one["MRCONSO.RRF"] != three["MRCONSO.RRF"]
     with pytest.raises(GraphError, match="fraction 2 is outside"):
         synthetic.write(tmp_path / "four", 2)
+
+
+def test_threads_change_no_byte(one_percent, tmp_path):
+    stores = []
+    for threads in ("1", "2"):
+        out = tmp_path / threads
+        written = tmp_path / "umls.yaml"
+        written.write_text(f"kind: umls\nrrf: {one_percent[1]}\nrelations: ['*']\n", encoding="utf-8")
+        command = [sys.executable, "-m", "medvlp.cli", "graph", "build", str(written), "--out", str(out)]
+        environment = {**os.environ, "POLARS_MAX_THREADS": threads}
+        subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, check=True, capture_output=True)
+        stores.append({path.name: path.read_bytes() for path in sorted(out.iterdir())})
+    assert stores[0] == stores[1]  # the manifest too

@@ -372,3 +372,28 @@ def test_cross_references(graph):
     assert graph.xrefs(concept(29)) == ["HP:0000029"]
     assert graph.xrefs(concept(30)) == []
     assert graph.cui(concept(2)) == "C0000002"
+
+
+def small(tmp_path, relations, **options):
+    """The hypernyms of a release of three plain concepts with these rows of MRREL."""
+    numbers = (1, 2, 3)
+    tables = {
+        "MRCONSO": [made.atom(n, f"disease {n}") for n in numbers],
+        "MRSTY": [{"CUI": cui(n), "TUI": "T047", "STY": "Disease or Syndrome"} for n in numbers],
+        "MRREL": relations,
+    }
+    folder = made.write(tmp_path / "META", tables)
+    return hypernyms(DiseaseGraph.load(build(UmlsConfig(rrf=str(folder), **options), tmp_path / "out", overwrite=True)))
+
+
+def test_a_broader_row_yields_to_a_hierarchical_one_whatever_its_sources(tmp_path):
+    rows = [made.row(1, "PAR", 2), *(made.row(2, "RB", 1, sab=sab) for sab in ("NCI", "MSH", "HPO"))]
+    assert small(tmp_path, rows, hierarchy={"broader": True}) == {(concept(1), concept(2))}
+    rows = [made.row(1, "CHD", 2, "isa"), made.row(3, "RN", 1)]  # 1 has the child 2; 3 has the narrower 1
+    assert small(tmp_path, rows, hierarchy={"broader": True}) == {(concept(2), concept(1)), (concept(1), concept(3))}
+
+
+def test_of_equal_votes_the_first_source_of_the_configuration_wins(tmp_path):
+    rows = [made.row(1, "PAR", 2, sab="NCI"), made.row(2, "PAR", 1, sab="MSH")]
+    assert small(tmp_path, rows, hierarchy={"sources": ["MSH", "NCI"]}) == {(concept(2), concept(1))}
+    assert small(tmp_path, rows, hierarchy={"sources": ["NCI", "MSH"]}) == {(concept(1), concept(2))}
