@@ -85,7 +85,11 @@ def _read(config: GraphConfig) -> tuple[DiseaseGraph, dict[str, Any], dict[str, 
         "params": config.model_dump(mode="json"),
         "sources": accounts,
         "licences": {source.id: source.licence for source in config.sources},
-        "merged": {"joined": dict(joined), "conflicts": conflicts.to_json(), "all_conflicts": "conflicts.parquet"},
+        "merged": {
+            "joined": dict(joined),
+            "conflicts": conflicts.to_json(),
+            "all_conflicts": "conflicts.parquet" if listed else None,
+        },
         "dropped": ledger.to_json(),
     }
     return graph, header, side
