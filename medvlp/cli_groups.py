@@ -36,6 +36,12 @@ class ExportFormat(StrEnum):
     safetensors = "safetensors"
 
 
+class Beside(StrEnum):
+    """The papers whose counts `medvlp graph stats --beside` knows."""
+
+    keep = "keep"
+
+
 class _DefaultGroup(TyperGroup):
     """A group whose first command runs when the first word is not a command."""
 
@@ -57,35 +63,55 @@ config_app = typer.Typer(help="List, show and explain configurations.", no_args_
 
 @graph_app.command("build")
 def graph_build(
-    config: Annotated[str, typer.Argument(help="A configuration of kind `graph`: a path or a shipped name.")],
+    config: Annotated[str, typer.Argument(help="A configuration of kind `graph` or `umls`: a path or a shipped name.")],
     out: OUT,
+    redistributable: Annotated[
+        bool, typer.Option("--redistributable", help="Of UMLS, keep strings of restriction level 0 only.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Read, check and count everything, write nothing.")] = False,
     overwrite: OVERWRITE = False,
     overrides: SET = None,
 ) -> None:
-    """Build a graph store from ontology files.
+    """Build a graph store from ontology files, or from a licensed UMLS release.
 
     Example: medvlp graph build doid --out data/graph
     """
     from medvlp.config import import_from_checkout, load
 
-    loaded = load(config, overrides or (), kind="graph")
-    done = import_from_checkout("data_prep.ontologies.build").build(loaded, out, overwrite=overwrite)
-    typer.echo(f"graph store: {done}")
+    chosen = [*(overrides or ()), *(["redistributable=true"] if redistributable else [])]
+    loaded: Any = load(config, chosen, kind="umls" if redistributable else ("graph", "umls"))
+    room = "data_prep.ontologies.umls.build" if loaded.kind == "umls" else "data_prep.ontologies.build"
+    job = import_from_checkout(room)
+    if dry_run:
+        for line in _outline(job.survey(loaded)):
+            typer.echo(line)
+        typer.echo("dry run: nothing was written")
+    else:
+        typer.echo(f"graph store: {job.build(loaded, out, overwrite=overwrite)}")
 
 
 @graph_app.command("stats")
-def graph_stats(folder: Annotated[Path, typer.Argument(help="A graph store.")]) -> None:
+def graph_stats(
+    folders: Annotated[list[Path], typer.Argument(help="A graph store; several with --beside.")],
+    beside: Annotated[Beside | None, typer.Option(help="Print a table of counts beside those of a paper.")] = None,
+) -> None:
     """Check a graph store against its manifest and print what it holds.
 
     Example: medvlp graph stats data/graph
     """
+    if beside is not None:
+        from medvlp.knowledge.beside import table
+
+        typer.echo(table(folders))
+        return
     from medvlp.errors import GraphError
     from medvlp.io import verify_manifest
 
-    manifest = verify_manifest(folder, GraphError)
-    manifest.pop("files")
-    for line in _outline(manifest):
-        typer.echo(line)
+    for folder in folders:
+        manifest = verify_manifest(folder, GraphError)
+        manifest.pop("files")
+        for line in _outline(manifest):
+            typer.echo(line)
 
 
 def _outline(value: dict[str, Any], depth: int = 0) -> list[str]:

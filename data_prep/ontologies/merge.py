@@ -7,16 +7,16 @@ a place in it, those that also share a name go first.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
-from scipy.sparse.csgraph import connected_components
 
+from data_prep.ontologies.acyclic import cut_cycles
 from data_prep.ontologies.config import GraphConfig
 from data_prep.ontologies.terms import Ontology, Term, follow
-from medvlp.knowledge.hierarchy import upward
 from medvlp.knowledge.names import normalise
 from medvlp.ledger import Ledger
 
@@ -60,11 +60,12 @@ def join_equivalent(ontologies: Sequence[Ontology], config: GraphConfig) -> tupl
         config: ``merge_xrefs`` and ``merge_keys``.
 
     Returns:
-        The classes, the number of joins by reason, and the conflicts (each pair of candidates counts once).
+        The classes, the number of joins by reason, and the conflicts, all of them by name (each pair of candidates
+        counts once).
     """
     classes = Classes((n, concept) for n, ontology in enumerate(ontologies) for concept in ontology.terms)
     joined: Counter[str] = Counter()
-    conflicts = Ledger()
+    conflicts = Ledger(max_examples=sys.maxsize)
     stages = ["same id", *(["cross-reference"] if config.merge_xrefs else []), *config.merge_keys]
     for stage in stages:
         pairs = [
@@ -157,8 +158,7 @@ def acyclic_edges(edges: Sequence[tuple[str, str]]) -> tuple[list[int], list[int
         edges: (child, parent), by falling priority.
 
     Returns:
-        Positions kept and positions left out, self-loops among the latter. Only edges inside a strongly connected
-        component are searched, so the cost is that of the few tangles a merge makes.
+        Positions kept and positions left out, self-loops among the latter; see :func:`cut_cycles`.
     """
     row_of: dict[str, int] = {}
     for head, tail in edges:
@@ -166,28 +166,5 @@ def acyclic_edges(edges: Sequence[tuple[str, str]]) -> tuple[list[int], list[int
         row_of.setdefault(tail, len(row_of))
     heads = np.array([row_of[head] for head, _ in edges], dtype=np.int64)
     tails = np.array([row_of[tail] for _, tail in edges], dtype=np.int64)
-    component = connected_components(upward(heads, tails, len(row_of)), directed=True, connection="strong")[1]
-    inside = component[heads] == component[tails]
-    above: dict[str, list[str]] = {}
-    kept, dropped = [], []
-    for position, (head, tail) in enumerate(edges):
-        if not inside[position]:
-            kept.append(position)
-        elif _reaches(tail, head, above):
-            dropped.append(position)
-        else:
-            kept.append(position)
-            above.setdefault(head, []).append(tail)
-    return kept, dropped
-
-
-def _reaches(start: str, goal: str, above: dict[str, list[str]]) -> bool:
-    seen, waiting = {start}, [start]
-    while waiting:
-        concept = waiting.pop()
-        if concept == goal:
-            return True
-        fresh = [parent for parent in above.get(concept, ()) if parent not in seen]
-        seen.update(fresh)
-        waiting.extend(fresh)
-    return False
+    kept, dropped, _ = cut_cycles(heads, tails, len(row_of))
+    return kept.tolist(), dropped.tolist()

@@ -39,7 +39,12 @@ _CURIE = re.compile(r"[A-Za-z][\w.-]*:\S+$")
 
 @dataclass
 class Term:
-    """One live term of an ontology; ``names`` are (text, kind) without the preferred one."""
+    """One live term of an ontology; ``names`` are (text, kind) without the preferred one.
+
+    A source whose strings have origins of their own gives (source, licence) pairs: ``name_origins`` for the preferred
+    name and then each of ``names``, ``definition_origins`` for the definitions; and in ``edge_origins`` the source by
+    (relation, target), ``is_a`` included.
+    """
 
     id: str
     name: str
@@ -51,6 +56,9 @@ class Term:
     xrefs: list[str] = field(default_factory=list)
     alt_ids: list[str] = field(default_factory=list)
     semantic_types: list[str] = field(default_factory=list)
+    name_origins: list[tuple[str, str]] = field(default_factory=list)
+    definition_origins: list[tuple[str, str]] = field(default_factory=list)
+    edge_origins: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass

@@ -67,9 +67,20 @@ class DiseaseGraph:
         """Read a store built by ``medvlp graph build``; a missing or altered file is a GraphError naming it."""
         return cls(store.read(Path(folder))[0])
 
-    def save(self, folder: str | Path, header: dict[str, Any] | None = None, *, overwrite: bool = False) -> None:
-        """Write the store whole or not at all; ``header`` goes into its manifest beside digest and counts."""
-        store.write(Path(folder), self.tables, {**(header or {}), "digest": self.digest}, overwrite=overwrite)
+    def save(
+        self,
+        folder: str | Path,
+        header: dict[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+        side: Mapping[str, pa.Table] | None = None,
+    ) -> None:
+        """Write the store whole or not at all; ``header`` goes into its manifest beside digest and counts.
+
+        ``side`` holds further tables by name, such as a list of conflicts; they are not part of the graph.
+        """
+        header = {**(header or {}), "digest": self.digest}
+        store.write(Path(folder), self.tables, header, overwrite=overwrite, side=side)
 
     @classmethod
     def from_tables(

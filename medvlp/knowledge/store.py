@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -68,7 +70,7 @@ def counts(tables: Tables) -> dict[str, Any]:
 
     def prefix_counts() -> dict[str, int]:
         flat = pa.chunked_array([c.flatten() for c in tables.concepts["xrefs"].chunks], type=_TEXT)
-        return by(pa.chunked_array([[x.partition(":")[0] for x in flat.to_pylist()]], type=_TEXT))
+        return by(pc.list_element(pc.split_pattern(flat, ":", max_splits=1), 0))
 
     return {
         "concepts": len(tables.concepts),
@@ -81,10 +83,17 @@ def counts(tables: Tables) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, tables: Tables, header: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any]:
-    """Write a store whole or not at all and return its manifest."""
+def write(
+    folder: Path,
+    tables: Tables,
+    header: dict[str, Any],
+    *,
+    overwrite: bool = False,
+    side: Mapping[str, pa.Table] | None = None,
+) -> dict[str, Any]:
+    """Write a store whole or not at all and return its manifest; ``side`` tables lie beside the five, for people."""
     with full_disk_told(folder, GraphError), atomic_folder(folder, replace=overwrite) as partial:
-        for name, data in tables.items():
+        for name, data in [*tables.items(), *(side or {}).items()]:
             pq.write_table(data, partial / f"{name}.parquet", compression="zstd")
         return write_manifest(
             partial, {"format": FORMAT, "format_version": VERSION, **header, "counts": counts(tables)}
@@ -173,10 +182,27 @@ class Grouped:
 
 def content_digest(data: pa.Table) -> str:
     """Return the hex sha256 of a table's values, whatever its chunks and file layout."""
+    return digest_columns(data.column_names, data.column)
+
+
+def digest_columns(names: Sequence[str], column: Callable[[str], pa.ChunkedArray]) -> str:
+    """Return the digest of a table whose columns are fetched one after the other, so that one alone is held."""
     digest = hashlib.sha256()
-    for name in data.column_names:
+    for name in names:
         digest.update(f"\x1d{name}\x1d".encode())
-        for value in data[name].to_pylist():
-            text = "\x1f".join(value) if isinstance(value, list) else "\x00" if value is None else value
-            digest.update(text.encode() + b"\x1e")
+        for chunk in column(name).chunks:
+            digest.update(_joined(chunk))
     return digest.hexdigest()
+
+
+def _joined(values: pa.Array) -> bytes | memoryview:
+    """Return the values one after the other: items of a list parted by 1F, null as 00, 1E behind each value."""
+    if pa.types.is_list(values.type):
+        values = pc.binary_join(values, "\x1f")
+    values = pc.fill_null(values.cast(pa.large_string()), "\x00")
+    if not len(values):
+        return b""
+    one = [pa.scalar(text, pa.large_string()) for text in ("\x1e", "")]
+    ended = pc.binary_join_element_wise(values, *one)
+    first, last = np.frombuffer(ended.buffers()[1], dtype=np.int64)[[ended.offset, ended.offset + len(ended)]]
+    return memoryview(ended.buffers()[2])[first:last]

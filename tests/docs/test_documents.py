@@ -16,7 +16,7 @@ from medvlp.errors import ConfigError
 
 COMMANDS = typer.main.get_command(app)
 KIND_OF_VERB = {
-    "build": "graph",
+    "build": ("graph", "umls"),
     "prepare": ("pairs", "reports"),
     "simulate": "simulation",
     "train": None,  # either stage

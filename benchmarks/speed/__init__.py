@@ -1,0 +1,1 @@
+"""Performance against named alternatives, each doing the same job in the same run. Not here: scores of models."""
