@@ -18,7 +18,7 @@ SET = Annotated[
 DEIDENTIFIED = Annotated[
     bool,
     typer.Option(
-        "--already-deidentified", help="Confirm that free text and DICOM carry no identifiers; noted in the manifest."
+        "--already-deidentified", help="Skip de-identification: free text and DICOM carry no identifiers."
     ),
 ]
 
