@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 PROFILE = Path(__file__).with_name("dicom_profile.csv")
-METHOD = "medvlp: PS3.15 2026c Basic Application Level Confidentiality Profile"
+METHOD = "medvlp: PS3.15 2026c Basic Confidentiality Profile"  # 64 characters at most
 BURNED_IN = "pixels may show text"
 Dates = Literal["remove", "shift"]
 

@@ -49,38 +49,47 @@ _KIN = (
     r"cousin|grandmother|grandfather|grandson|granddaughter|guardian|carer|caregiver|caretaker|neighbou?r|friend|fianc[ée]e?|"
     r"boyfriend|girlfriend|roommate|next of kin|nok|emergency contact|surrogate|proxy|poa|lpa|donor|recipient)"
 )
+_COLON = re.compile(r"[:=][ \t]{0,4}(?=[^\W\d_\[\"“])")
 _COLON_LABEL = re.compile(
     rf"(?<![\w-])(?:patient(?:['’]?s)?(?:[ \t]full)?(?:[ \t]name)?|pt\.?(?:[ \t]name)?|(?:full[ \t]|last[ \t]|first[ \t]|middle[ \t]|maiden[ \t]|"
     rf"family[ \t]|given[ \t])?name(?:[ \t]of[ \t]patient)?|surname|forenames?|(?:[\w/-]{{2,14}}[ \t]){{0,2}}{_ROLES}s?(?:['’]?s)?(?:[ \t](?:name|of record))?|"
     rf"{_KIN}(?:['’]?s)?(?:[ \t]name)?|(?:[\w]{{2,14}}[ \t]){{0,2}}(?:by|to|from|with|for)|attn|attention|cc|c\.c\.|bcc|re|present|attendees|in attendance|"
     r"participants|apologies|staff|team|contact(?:[ \t]person)?|signed|signature|e-?signed|electronically[ \t]signed|signed[ \t]electronically|dictated|"
     r"transcribed|typed|approved|verified|finali[sz]ed|authenticated|reviewed|interpreted|reported|read|"
-    r"authori[sz]ed|copies|copy|requestor|ordering|referring|attending|admitting)[ \t]{0,3}[:=][ \t]{0,4}(?=[^\W\d_\[\"“])",
+    r"authori[sz]ed|copies|copy|requestor|ordering|referring|attending|admitting)[ \t]{0,3}$",
     re.I,
 )
 _LOWER_LABEL = re.compile(r"(?<![\w-])(?:pt|patient)(?:['’]s)?[ \t]name[ \t](?:is[ \t])?(?=[^\W\d_])|(?<![\w-])(?:my|his|her|whose)[ \t]name[ \t]is[ \t](?=[^\W\d_])", re.I)  # fmt: skip
 _TOLD = re.compile(
-    rf"(?<![\w-])(?:(?i:(?:signed|dictated|transcribed|typed|approved|verified|finali[sz]ed|authenticated|reviewed|interpreted|reported|read|performed|"
+    rf"(?<![\w-])(?:(?:(?:signed|dictated|transcribed|typed|approved|verified|finali[sz]ed|authenticated|reviewed|interpreted|reported|read|performed|"
     r"authori[sz]ed|requested|ordered|referred|seen|examined|evaluated|followed|managed|done|consulted|assisted|supervised|prepared|"
     r"discussed|reviewed|spoken|spoke|talked|conferred|communicated|conveyed|called|relayed|telephoned|phoned|faxed|reported|notified|"
     r"given|texted|message|letter|mail|call|note|addendum|accompanied|d/w|f/u|care|confirmed|shared|per|via|attn|contact(?:ed)?|informed|paged|"
     r"notified|alerted|updated|thank(?:s| you)|labell?ed|named|nurse|interpreter)"
     r"(?:[ \t](?:electronically|directly|personally|verbally|over the phone|by (?:tele)?phone|immediately|then|also|today|results?))?"
-    r"(?:[ \t](?:by|with|to|from|of|w/?|via|for|and|,))?)[ \t]{1,2}[\"“']?)(?=[A-ZÀ-ÖØ-Þ])"
+    r"(?:[ \t](?:by|with|to|from|of|w/?|via|for|and|,))?)[ \t]{1,2}[\"“']?)$",
+    re.I,
 )
-_ROLE_NO_COLON = re.compile(rf"(?<![\w-])(?i:{_ROLES}|{_KIN}|patient|pt|child|infant|pt\.|veteran|gentleman|lady|client)(?:,|[ \t]is|[ \t]named|[ \t]called)?[ \t]{{1,2}}(?=[A-ZÀ-ÖØ-Þ])")  # fmt: skip
+_ROLE_NO_COLON = re.compile(
+    rf"(?<![\w-])(?:{_ROLES}|{_KIN}|patient|pt|child|infant|pt\.|veteran|gentleman|lady|client)(?:,|[ \t]is|[ \t]named|[ \t]called)?[ \t]{{1,2}}$",
+    re.I,
+)
 _BABY = re.compile(r"\b(?i:baby|bb|bg)[ \t]+(?=(?i:boy|girl)[ \t][A-ZÀ-ÖØ-Þ])")
 _GREETING = re.compile(
     r"(?<![\w-])(?:Hi|Hello|Hey|Dear|Ta|Thanks|Thank you|Many thanks|Cheers|Regards|Best|Best wishes|Kind regards|Warm regards|Sincerely|"
-    r"(?:Yours )?(?:sincerely|truly|faithfully)|Yours|Love|Best regards)[,!.]?[ \t]{0,2}(?:\n[ \t]{0,8})?(?=[A-ZÀ-ÖØ-Þ])"
+    r"(?:Yours )?(?:sincerely|truly|faithfully)|Yours|Love|Best regards)[,!.]?[ \t]{0,2}(?:\n[ \t]{0,8})?$"
 )
-_SIGN_OFF = re.compile(r"(?:(?:^|\s)[—–-]{1,2}|/s/|~)[ \t]{0,2}(?=[A-ZÀ-ÖØ-Þ][\w'’. -]{1,40}\s{0,3}(?:\n|$))", re.M)
-_CARET = re.compile(r"(?<![\w^])[^\W\d_][\w'’-]{0,30}(?:\^[\w'’. -]{0,30}){1,4}")
-_BY_INITIALS = re.compile(
+_SIGN_OFF = re.compile(r"(?:(?:^|\s)[—–-]{1,2}|/s/|~)[ \t]{0,2}$", re.M)
+_TO_LINE_END = re.compile(r"[A-ZÀ-ÖØ-Þ][\w'’. -]{1,40}\s{0,3}(?:\n|$)")
+_LABEL_REACH = 48
+_CARET = re.compile(r"(?<![\w^/])[A-Za-zÀ-Þ][^\W\d_][\w'’-]{0,30}\^(?=[^\W\d_])[\w'’. -]{1,30}(?:\^[\w'’. -]{0,30}){0,3}")
+_INITIALS = re.compile(r"(?<![\w.-])[A-Z]{2,3}(?=[/:,.;)\s]|$)(?!:\d)")
+_BEFORE_INITIALS = re.compile(
     rf"(?<![\w-])(?:(?i:by|dictated|transcribed|typed|signed|{_ROLES}|reviewed|initials)(?:[ \t]?:|[ \t]by:?)?[ \t]{{1,2}}|"
-    r"(?:[TDtd]|TR|DD|TT)[ \t]?:[ \t]{0,2})([A-Z]{2,3})(?=[/:,.;)\s]|$)(?!:\d)"
+    r"(?:[TDtd]|TR|DD|TT)[ \t]?:[ \t]{0,2})$"
 )
 _INITIAL_SURNAME = re.compile(r"(?<![\w.'’^/-])(?:[A-ZÀ-Ý]\.[ \t]?){1,3}(?:(?:van|von|de|der|la|di|da|el|al|bin)[ \t]){0,2}[A-ZÀ-ÖØ-Þ][\w'’-]{2,30}")
+_START = re.compile(r"(?<![\w'’.^-])[A-ZÀ-ÖØ-Þ](?:[^\W\d_]{1,30}|(?=\.? [A-ZÀ-ÖØ-Þ]))")
 _CAPITALISED = re.compile(r"(?<![\w'’.^-])[A-ZÀ-ÖØ-Þ][^\W\d_]{2,30}(?:['’-][^\W\d_]{1,30}){0,3}(?![\w'’-])")
 _BEFORE_BY = re.compile(r"(?:\b(?:by|with|from|to|per|Dr|Drs|and|cc|GP|consultant|surgeon)\.?:?|[,(/]|^|\n)[ \t]{0,3}$", re.I)
 _LINE_NAME = re.compile(r"^[ \t]{0,8}([A-ZÀ-ÖØ-Þ][\w'’-]{1,20}(?:[ \t][A-Z]\.?)?(?:[ \t][A-ZÀ-ÖØ-Þ][\w'’-]{1,25}){1,2})[ \t]{0,8}$", re.M)
@@ -90,12 +99,17 @@ _VERB = re.compile(
     r"called|smokes|drinks|works|attended|attends)\b"
 )
 _MIDDLE = re.compile(r"[ \t](?:[A-ZÀ-Ý]\.?(?:[ \t]?[A-ZÀ-Ý]\.?)?[ \t])?(?=[^\W\d_])")
+_PARTS = re.compile(r"[-'’]")
+_MIDDLE_INITIAL = re.compile(r"[ \t][A-Z]\.?(?!\w)")
+_BEHIND = re.compile(r"(?:['’]s?)?[ \t-](?:[a-z]+[ \t-])?([A-Za-z-]+)")
+_DIRECTLY_BEHIND = re.compile(r"(?:['’]s?)?[ \t-]([A-Za-z-]+)")
 _MAX_WORDS = 5
 
 
 def names(text: str) -> Iterator[Span]:
     """Find names of persons, and every later mention of a surname so found."""
-    found = sorted({*_titled(text), *_labelled(text), *_told(text), *_with_degree(text), *_bare(text)})
+    words = [match for match in _START.finditer(text) if not is_common(match[0])]
+    found = sorted({*_titled(text), *_labelled(text), *_told(text, words), *_with_degree(text), *_bare(text)})
     yield from (Span(start, end, "name") for start, end in found)
     yield from _repeated(text, found)
 
@@ -115,7 +129,9 @@ def _titled(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _labelled(text: str) -> Iterator[tuple[int, int]]:
-    for match in _COLON_LABEL.finditer(text):
+    for match in _COLON.finditer(text):
+        if not _COLON_LABEL.search(text[max(0, match.start() - _LABEL_REACH) : match.start()]):
+            continue
         start = match.end()
         title = _TITLE.match(text, start)
         while title is not None:
@@ -124,24 +140,28 @@ def _labelled(text: str) -> Iterator[tuple[int, int]]:
         yield from _read(text, start, several=True, last_first=True)
     for match in _LOWER_LABEL.finditer(text):
         yield from _read(text, match.end(), lower=True, last_first=True)
-    for match in _CARET.finditer(text):
+    for match in _CARET.finditer(text) if "^" in text else ():
         yield match.span()
-    for match in _BY_INITIALS.finditer(text):
-        if match[1] not in _ABBREVIATIONS and not is_common(match[1]):
-            yield match.span(1)
+    for match in _INITIALS.finditer(text):
+        if match[0] not in _ABBREVIATIONS and _BEFORE_INITIALS.search(text[max(0, match.start() - 32) : match.start()]):
+            if not is_common(match[0]):
+                yield match.span()
     for match in _BABY.finditer(text):
         yield from _read(text, match.end(), sure=True)
 
 
-def _told(text: str) -> Iterator[tuple[int, int]]:
+def _told(text: str, words: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
     """Names behind a verb of telling, a role, a relative, a greeting: two words, or one of the lists."""
-    for pattern in (_TOLD, _ROLE_NO_COLON, _GREETING, _SIGN_OFF):
-        for match in pattern.finditer(text):
-            for start, end in _read(text, match.end(), several=pattern is _TOLD):
-                words = text[start:end].split()
-                if len(words) > 1 or _known(words[0]):
-                    if not _is_eponym(text, start, end):
-                        yield start, end
+    for match in words:
+        before = text[max(0, match.start() - _LABEL_REACH) : match.start()]
+        told = _TOLD.search(before) is not None
+        if not told and not _ROLE_NO_COLON.search(before) and not _GREETING.search(before):
+            if not (_SIGN_OFF.search(before) and _TO_LINE_END.match(text, match.start())):
+                continue
+        for start, end in _read(text, match.start(), several=told):
+            found = text[start:end].split()
+            if (len(found) > 1 or _known(found[0])) and not _is_eponym(text, start, end):
+                yield start, end
 
 
 def _with_degree(text: str) -> Iterator[tuple[int, int]]:
@@ -166,9 +186,13 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
         sure = _is_surname(surname) or _BEFORE_BY.search(text[max(0, match.start() - 14) : match.start()]) is not None
         if sure and not is_common(surname) and not _is_eponym(text, *match.span()):
             yield match.span()
+    given, family = given_names(), surnames()
     for match in _CAPITALISED.finditer(text):
-        yield from _given_and_surname(text, match)
-        yield from _last_first(text, match)
+        lower = match[0].lower()
+        if lower in given or "-" in lower or "'" in lower:
+            yield from _given_and_surname(text, match)
+        if lower in family or "-" in lower or "'" in lower:
+            yield from _last_first(text, match)
     for match in _LINE_NAME.finditer(text):
         words = match[1].split()
         if any(_known(word) for word in words) and not any(is_common(word) for word in words):
@@ -177,7 +201,7 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
 
 def _given_and_surname(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     given = match[0]
-    if not any(part in given_names() for part in re.split(r"[-'’]", given.lower())):
+    if not any(part in given_names() for part in _PARTS.split(given.lower())):
         return
     middle = _MIDDLE.match(text, match.end())
     second = _WORD.match(text, middle.end()) if middle else None
@@ -204,7 +228,7 @@ def _last_first(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     if not first[0][0].isupper() or is_common(first[0]) or match[0].isupper() != first[0].rstrip(".").isupper():
         return
     end = first.end() - first[0].endswith(".")
-    middle = re.compile(r"[ \t][A-Z]\.?(?!\w)").match(text, end)
+    middle = _MIDDLE_INITIAL.match(text, end)
     yield match.start(), middle.end() if middle else end
 
 
@@ -340,21 +364,21 @@ def _known(word: str) -> bool:
     bare = word.rstrip(".").lower().removesuffix("'s").removesuffix("’s")
     if is_common(bare):
         return False
-    return any(part in given_names() or part in surnames() for part in re.split(r"[-'’]", bare))
+    return any(part in given_names() or part in surnames() for part in _PARTS.split(bare))
 
 
 def _is_surname(word: str) -> bool:
-    return any(part in surnames() for part in re.split(r"[-'’]", word.rstrip(".").lower()))
+    return any(part in surnames() for part in _PARTS.split(word.rstrip(".").lower()))
 
 
 def _is_eponym(text: str, start: int, end: int) -> bool:
     """Whether what follows, or the phrase itself, makes it a disease, a sign or a device."""
     if EPONYM_PHRASES.search(text[start : end + 24]):
         return True
-    behind = re.compile(r"(?:['’]s?)?[ \t-](?:[a-z]+[ \t-])?([A-Za-z-]+)").match(text, end)
+    behind = _BEHIND.match(text, end)
     if behind is None:
         return False
-    near = re.compile(r"(?:['’]s?)?[ \t-]([A-Za-z-]+)").match(text, end)
+    near = _DIRECTLY_BEHIND.match(text, end)
     return behind[1].lower() in EPONYM_NOUNS or (near is not None and near[1].lower() in EPONYM_NOUNS)
 
 

@@ -23,6 +23,7 @@ IP = re.compile(
     r"|(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){5,7}[0-9A-Fa-f]{1,4}(?![\w:])|(?<![\w:])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![\w:])"
 )
 _UID = re.compile(r"(?<![\w.])\d{1,10}(?:\.\d{1,40}){5,24}(?![\w.]\d|\w)")
+_MACHINE = re.compile(r"\d\.\d{1,40}\.\d|[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2,4}[:-][0-9A-Fa-f]{2,4}[:-][0-9A-Fa-f]{2,4}|:[0-9A-Fa-f]{1,4}:")
 _UUID = re.compile(r"\b[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\b")
 SSN = re.compile(r"(?<![\w-])(?:\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|(?:\d{4}[ -]){3}\d{4})(?![\w-])")
 
@@ -67,7 +68,9 @@ _STRONG = re.compile(
     r"accession|acct|account|medical record|med\.? ?rec|health card|member|policy|s/n|serial|passport|licen|driver)",
     re.I,
 )
-_NUMBERED = re.compile(rf"(?:\bno\b\.?|\bnr\b\.?|\bnumber\b|#|\bID\b|\bref\b)\s{{0,2}}[:.#]?\s{{0,2}}({_VALUE})(?![\w%])", re.I)  # fmt: skip
+_NUMBERED = re.compile(rf"(?:\bno\b\.?|\bnr\b\.?|\bnumber\b|#|\bid\b|\bref\b)\s{{0,2}}[:.#]?\s{{0,2}}({_VALUE})(?![\w%])", re.I)  # fmt: skip
+_DIGIT_RUN = re.compile(r"\d[\d /.-]{1,20}\d")
+_LABEL_REACH, _VALUE_REACH = 48, 40
 _FORM = re.compile(
     r"(?<![\w.-])(?:"
     r"[A-Z]{1,4}-?(?:19|20)?\d{2}-\d{3,8}(?:-[A-Z0-9]{1,3})?"  # S19-20417, SP-2019-00412
@@ -89,21 +92,38 @@ def machine_addresses(text: str) -> Iterator[Span]:
         yield from (Span(*match.span(), "email") for match in EMAIL.finditer(text))
     for match in URL.finditer(text):
         yield Span(match.start(), match.end() - len(match[0]) + len(match[0].rstrip(".,;:)]}")), "url")
-    for pattern in (IP, _UID, _UUID):
+    for pattern in (IP, _UID, _UUID) if _MACHINE.search(text) else ():
         yield from (Span(*match.span(), "id") for match in pattern.finditer(text))
 
 
 def labelled_ids(text: str) -> Iterator[Span]:
     """Find what stands behind a label, and social security numbers."""
     yield from (Span(*match.span(), "id") for match in SSN.finditer(text))
-    for pattern in (_LABEL, _NUMBERED):
-        for match in pattern.finditer(text):
+    for window in _windows(text):
+        for pattern, match in ((p, m) for p in (_LABEL, _NUMBERED) for m in p.finditer(text, *window)):
             value = match[1].rstrip(".-/")
             digits = len(_DIGITS.findall(value))
             strong = pattern is _LABEL and _STRONG.match(match[0]) is not None
             if _vocabulary(text, match.start(1), value) or digits < (3 if strong else 4) or len(value) < (3 if strong else 5):
                 continue
             yield Span(match.start(1), match.start(1) + len(value), "id")
+
+
+def _windows(text: str) -> Iterator[tuple[int, int]]:
+    """Stretches around numbers of three digits or more: a label without one says nothing."""
+    start = end = -1
+    for run in _DIGIT_RUN.finditer(text):
+        if sum(map(str.isdigit, run[0])) < 3:
+            continue
+        first, last = max(0, run.start() - _LABEL_REACH), min(len(text), run.end() + _VALUE_REACH)
+        if first <= end:
+            end = last
+            continue
+        if end > 0:
+            yield start, end
+        start, end = first, last
+    if end > 0:
+        yield start, end
 
 
 def phones(text: str) -> Iterator[Span]:

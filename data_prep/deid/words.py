@@ -125,6 +125,7 @@ def _is_profession(lower: str) -> bool:
     return len(lower) > 6 and _PROFESSION.search(lower) is not None
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def is_common(word: str) -> bool:
     """Whether a word is an ordinary or medical one, whatever its case."""
     lower = word.rstrip(".").lower()
