@@ -29,7 +29,7 @@ _UNITS = (
 _NO_UNIT = rf"(?!\s?{_UNITS})(?!\s?%)"
 _FREE = r"(?<![\w.,+-])(?<![\d.]/)"
 _END = r"(?![\w/])(?![.,-]\d)"
-_CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?(?:\s?[ap]\.?m\b\.?)?"
+_CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?(?:\s?[AaPp]\.?[Mm]\b\.?)?"
 
 _NUMERIC = re.compile(
     rf"{_FREE}(?:"
@@ -106,8 +106,8 @@ _AGE = re.compile(
 )
 _AGED = re.compile(
     rf"(?:\b(?:aged?|ages)(?:/sex)?(?:\s(?:of|is|was|at|about|approximately|over))?\s{{0,3}}[:=]?\s{{0,3}}|"
-    rf"\bturn(?:ed|ing)\s|\bis\s(?:now\s)?(?=\S{{2,12}}\syears\b)|\()"
-    rf"{_AGE_NUMBER}(?![\d.]|\s?(?:%|mm|cm|months?|weeks?|days?|hours?|minutes?|mins?|kg|lb|mg|bpm))"
+    rf"\bturn(?:ed|ing)\s|\bis\s(?:now\s)?(?=\S{{2,12}}\syears\b))"
+    rf"{_AGE_NUMBER}(?!\d|\.\d|\s?(?:%|mm|cm|months?|weeks?|days?|hours?|minutes?|mins?|kg|lb|mg|bpm))"
     r"(?=\s?(?:years?\b|yrs?\b|y\b|[MF]\b|and\b|[,.;)\n/]|$|\ue000|\s[a-z]))",
     re.I,
 )

@@ -6,11 +6,12 @@ follows. Nothing else is: "Hodgkin lymphoma", "Barrett oesophagus" and "Swan-Gan
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
 from data_prep.deid.spans import Span
-from data_prep.deid.words import EPONYM_NOUNS, EPONYM_PHRASES, eponyms, given_names, is_common, is_report_word, surnames
+from data_prep.deid.words import AMBIGUOUS_NAMES, EPONYM_NOUNS, EPONYM_PHRASES, eponyms, given_names, is_common, is_report_word, surnames
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’\-‐][^\W\d_]+){0,4}\.?")
 _PARTICLES = frozenset("de del della di da dos du van von der den ter la le el al bin ibn abu st. st mac o' zu".split())
@@ -31,8 +32,8 @@ _NAME_AT_END = re.compile(
     r"(?:(?:[^\W\d_][\w'’-]{1,30},[ \t])?(?:[^\W\d_](?:[\w'’-]{1,30}|\.)?[ \t]){0,3}[^\W\d_][\w'’-]{1,30},?(?:[ \t][^\W\d_]\.?)?)$"
 )
 _TITLE = re.compile(
-    r"(?<![\w-])(?:(?:Dr|DR|dr|Drs|DRS|drs|Prof|PROF|prof|Mr|Mrs|MRS|mrs|Ms|Mx|Lt|Col|Capt|Maj|Sgt|Rev|Hon|Mme|Mlle|Sra|Srta|Dra)"
-    r"(?:\.[ \t]{0,2}|[ \t]{1,2})|(?:MR|mr|MS|Sr|Fr|SR)\.[ \t]{1,2}|mr[ \t]|(?:Doctor|DOCTOR|Professor|Dame|Sir|Miss|Mister|Master|Herr|Frau|Señora?|Signora?|"
+    r"(?<![\w-])(?:(?:Dr|DR|dr|Drs|DRS|drs|Prof|PROF|prof|Mr|Mrs|mrs|Ms|Mx|Lt|Col|Capt|Maj|Sgt|Rev|Hon|Mme|Mlle|Sra|Srta|Dra)"
+    r"(?:\.[ \t]{0,2}|[ \t]{1,2})|(?:MR|MRS|mr|MS|Sr|Fr|SR)\.[ \t]{1,2}|(?:mr|MRS|MR)[ \t]|(?:Doctor|DOCTOR|Professor|Dame|Sir|Miss|Mister|Master|Herr|Frau|Señora?|Signora?|"
     r"Monsieur|Madame|Nurse|NP|RN|Sister|Father|Rabbi|Imam|Pastor|Chaplain)[ \t]{1,2})(?=[^\W\d_])"
 )
 _WEAK_TITLES = frozenset(("Nurse", "NP", "RN", "Sister", "Father", "Miss", "Master", "Sir", "Doctor", "Professor", "DOCTOR", "Lt", "Col"))
@@ -65,7 +66,7 @@ _TOLD = re.compile(
     r"authori[sz]ed|requested|ordered|referred|seen|examined|evaluated|followed|managed|done|consulted|assisted|supervised|prepared|"
     r"discussed|reviewed|spoken|spoke|talked|conferred|communicated|conveyed|called|relayed|telephoned|phoned|faxed|reported|notified|"
     r"given|texted|message|letter|mail|call|note|addendum|accompanied|d/w|f/u|care|confirmed|shared|per|via|attn|contact(?:ed)?|informed|paged|"
-    r"notified|alerted|updated|thank(?:s| you)|labell?ed|named|nurse|interpreter)"
+    r"notified|alerted|updated|thank(?:s| you)|labell?ed|named|nurse|interpreter|prelim(?:inary)?|by)"
     r"(?:[ \t](?:electronically|directly|personally|verbally|over the phone|by (?:tele)?phone|immediately|then|also|today|results?))?"
     r"(?:[ \t](?:by|with|to|from|of|w/?|via|for|and|,))?)[ \t]{1,2}[\"“']?)$",
     re.I,
@@ -85,7 +86,7 @@ _LABEL_REACH = 48
 _CARET = re.compile(r"(?<![\w^/])[A-Za-zÀ-Þ][^\W\d_][\w'’-]{0,30}\^(?=[^\W\d_])[\w'’. -]{1,30}(?:\^[\w'’. -]{0,30}){0,3}")
 _INITIALS = re.compile(r"(?<![\w.-])[A-Z]{2,3}(?=[/:,.;)\s]|$)(?!:\d)")
 _BEFORE_INITIALS = re.compile(
-    rf"(?<![\w-])(?:(?i:by|dictated|transcribed|typed|signed|{_ROLES}|reviewed|initials)(?:[ \t]?:|[ \t]by:?)?[ \t]{{1,2}}|"
+    rf"(?<![\w-])(?:(?i:dictated|transcribed|typed|signed|{_ROLES}|reviewed|initials)(?:[ \t]?:|[ \t]by:?)?[ \t]{{1,2}}|"
     r"(?:[TDtd]|TR|DD|TT)[ \t]?:[ \t]{0,2})$"
 )
 _INITIAL_SURNAME = re.compile(r"(?<![\w.'’^/-])(?:[A-ZÀ-Ý]\.[ \t]?){1,3}(?:(?:van|von|de|der|la|di|da|el|al|bin)[ \t]){0,2}[A-ZÀ-ÖØ-Þ][\w'’-]{2,30}")
@@ -122,10 +123,13 @@ def _titled(text: str) -> Iterator[tuple[int, int]]:
             continue
         if title in _WEAK_TITLES and (is_common(first[0]) or not first[0][0].isupper()):
             continue
-        if title in ("MR", "MS", "DR", "SR") and "." not in match[0] and not _is_surname(first[0]):
+        if title in ("MR", "MRS", "DR") and "." not in match[0] and (not _is_surname(first[0]) or is_common(first[0])):
             continue
         plural = title.lower() == "drs"
-        yield from _read(text, match.end(), sure=True, several=plural, lower=title.lower() in ("dr", "drs", "mr", "mrs", "prof"))
+        lower = title.lower() in ("dr", "drs", "mr", "mrs", "prof")
+        for start, end in _read(text, match.end(), sure=True, several=plural, lower=lower):
+            if title not in _WEAK_TITLES or not _is_eponym(text, start, end):
+                yield start, end
 
 
 def _labelled(text: str) -> Iterator[tuple[int, int]]:
@@ -195,13 +199,14 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
             yield from _last_first(text, match)
     for match in _LINE_NAME.finditer(text):
         words = match[1].split()
-        if any(_known(word) for word in words) and not any(is_common(word) for word in words):
+        last = not text[match.end() :].strip()
+        if (words[0].lower() in given_names() or (last and _is_surname(words[-1]))) and not any(map(is_common, words)):
             yield match.span(1)
 
 
 def _given_and_surname(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     given = match[0]
-    if not any(part in given_names() for part in _PARTS.split(given.lower())):
+    if _PARTS.split(given.lower())[0] not in given_names():
         return
     middle = _MIDDLE.match(text, match.end())
     second = _WORD.match(text, middle.end()) if middle else None
@@ -216,7 +221,7 @@ def _given_and_surname(text: str, match: re.Match[str]) -> Iterator[tuple[int, i
         strong = _is_surname(last) or not is_common(given)
         if strong and not _is_eponym(text, match.start(), end):
             yield match.start(), end
-    elif not is_common(given) and given.istitle() and given.lower() not in eponyms() and _VERB.match(text, match.end()):
+    elif not is_common(given) and given.istitle() and given.lower() not in _ambiguous() and _VERB.match(text, match.end()):
         yield match.span()
 
 
@@ -238,7 +243,7 @@ def _repeated(text: str, found: list[tuple[int, int]]) -> Iterator[Span]:
         word
         for start, end in found
         for word in re.findall(r"[^\W\d_][\w'’-]{2,}", text[start:end])
-        if word[0].isupper() and not is_common(word)
+        if word[0].isupper() and not is_common(word) and (len(word) > 4 or not word.isupper() or _is_surname(word))
     }
     if not parts:
         return
@@ -393,3 +398,8 @@ _ABBREVIATIONS = frozenset(
     USA NHS WHO FDA IRB HIPAA PACS RIS EMR EHR DICOM AM PM EST CST PST MST UTC GMT SIGNED DICTATED FINAL
     """.split()
 )
+
+
+@functools.cache
+def _ambiguous() -> frozenset[str]:
+    return eponyms() | AMBIGUOUS_NAMES

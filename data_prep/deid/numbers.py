@@ -34,14 +34,14 @@ _PHONE = re.compile(
     rf"|\+\d{{1,3}}(?:[\s.-]?\(0?\d{{0,4}}\))?(?:[\s.-]?\d{{1,5}}){{2,6}}{_EXTENSION}"
     r"|\(?0\d{2,4}\)?[ -]\d{3,4}[ -]?\d{3,4}"
     r"|\(?0\d{4}\)?[ ]\d{5,6}"
-    r"|555[-. ]?\d{4}"
+    r"|555[-. ]?\d{4}|1-8\d\d-[A-Z0-9-]{4,9}"
     r"|[2-9]\d{2}[2-9]\d{6}"
     r")(?![\w-])(?!\.\d)"
 )
 _LABELLED_PHONE = re.compile(
     r"\b(?:tel|phone|telephone|ph|mobile|mob|cell|fax|facsimile|pager|pgr|beeper|bleep|hotline|call(?:back)?|contact|home|"
     r"direct line|reached at|dial|ext|extension)\b(?:\s(?:no|number|#|at|is|on|me at|us at))?\.?\s{0,2}[:#]?\s{0,2}"
-    r"(\+?[(\d][\d() .\-/]{2,18}\d)(?![\d.%]|\s?(?:mm|cm|mg|ml|%|hours?|days?|weeks?|months?|years?|am\b|pm\b|times))",
+    r"((?>\+?[(\d](?:[\d().-]| (?=[\d(])){1,18}\d))(?![\d%]|\.\d|\s?(?:mm|cm|mg|ml|%|hours?|days?|weeks?|months?|years?|am\b|pm\b|times))",
     re.I,
 )
 
@@ -74,12 +74,12 @@ _LABEL_REACH, _VALUE_REACH = 48, 40
 _FORM = re.compile(
     r"(?<![\w.-])(?:"
     r"[A-Z]{1,4}-?(?:19|20)?\d{2}-\d{3,8}(?:-[A-Z0-9]{1,3})?"  # S19-20417, SP-2019-00412
-    r"|(?=[A-Z0-9-]{7,20}(?![\w-]))(?=(?:[A-Z-]*\d){6})[A-Z0-9]{1,12}(?:-[A-Z0-9]{1,10}){0,3}"  # US00713355, 19LB08841
+    r"|(?=[A-Z0-9-]{7,20}(?![\w-]))(?=[0-9-]{0,19}[A-Z])(?=(?:[A-Z-]*\d){6})[A-Z0-9]{1,12}(?:-[A-Z0-9]{1,10}){0,3}"  # US00713355, 19LB08841
     r"|\d{7,20}"
     r")(?![\w-])(?!\.\d)(?!\s?(?:copies|IU|U\b|cells|cfu|platelets|/|x\s?10|mg|ml|mL|µ|particles|base|bp\b|kb\b|years|Bq))"
 )
 _VOCABULARY = re.compile(
-    r"(?:\b(?:C\d{7}|[CD]\d{6}|NCT\d{8}|GSE\d+|GSM\d+|GPL\d+|ENS[A-Z]+\d+|N[MPRG]_\d+|rs\d+|OMIM\d+|ISRCTN\d+|PMC\d+)$"
+    r"(?:\b(?:C\d{7}|[CD]\d{6}|NCT\d{8}|GSE\d+|GSM\d+|GPL\d+|ENS[A-Z]+\d+|N[MPRG]_\d+|rs\d+|OMIM\d+|ISRCTN\d+|PMC\d+|D\d{1,2}S\d+|DXS\d+)$"
     r"|(?:\b(?:SNOMED|SCTID|CUI|UMLS|MeSH|MESH|DOID|HP|HPO|MONDO|OMIM|MIM|ORPHA|ICD(?:-O)?|LOINC|RadLex|RID|PMID|PMCID|NCT|"
     r"NCIT|ATC|CAS|DrugBank|UniProt|RefSeq|GenBank|dbSNP|ClinVar|CPT|NDC|doi)\b[\w\s.:#(-]{0,8}$))"
 )
@@ -104,7 +104,7 @@ def labelled_ids(text: str) -> Iterator[Span]:
             value = match[1].rstrip(".-/")
             digits = len(_DIGITS.findall(value))
             strong = pattern is _LABEL and _STRONG.match(match[0]) is not None
-            if _vocabulary(text, match.start(1), value) or digits < (3 if strong else 4) or len(value) < (3 if strong else 5):
+            if re.match(r"[a-z]{1,4} ", value) or _vocabulary(text, match.start(1), value) or digits < (3 if strong else 4) or len(value) < (3 if strong else 5):
                 continue
             yield Span(match.start(1), match.start(1) + len(value), "id")
 
@@ -127,8 +127,12 @@ def _windows(text: str) -> Iterator[tuple[int, int]]:
 
 
 def phones(text: str) -> Iterator[Span]:
-    """Find telephone, fax and pager numbers."""
+    """Find telephone and fax numbers by their form."""
     yield from (Span(*match.span(), "phone") for match in _PHONE.finditer(text))
+
+
+def labelled_phones(text: str) -> Iterator[Span]:
+    """Find telephone, fax and pager numbers behind a label, however short."""
     for match in _LABELLED_PHONE.finditer(text):
         if 3 <= len(_DIGITS.findall(match[1])) <= 15:
             yield Span(*match.span(1), "phone")

@@ -52,7 +52,7 @@ _STREET_BEHIND = re.compile(  # Lindenallee 14, 80331 München; 12 rue de la Pai
 )
 _BOX = re.compile(rf"\bP\.?\s?O\.?\s?Box\s\d{{1,6}}{_TAIL}", re.I)
 _TOWN_CODE = re.compile(rf"(?<![\w]){_TOWN},?\s(?:(?:{_STATES})\.?,?\s(?:{_US_ZIP}|{_CA_CODE})|{_UK_CODE})(?!\w)")
-_TOWN_STATE = re.compile(rf"(?<![\w.]){_TOWN},\s(?:(?!MD\b|PA\b|DO\b|MA\b|ND\b|MS\b|DC\b|CT\b|PE\b|OR\b|IN\b|VA\b)(?:{_STATES})\b|(?:{_STATE_NAMES})\b)(?![-\w])")  # fmt: skip
+_TOWN_STATE = re.compile(rf"(?<![\w.-]){_TOWN},\s(?:(?!MD\b|PA\b|DO\b|MA\b|ND\b|MS\b|DC\b|CT\b|PE\b|OR\b|IN\b|VA\b)(?:{_STATES})\b|(?:{_STATE_NAMES})\b)(?![-\w])")  # fmt: skip
 _CODE_ALONE = re.compile(rf"(?<![\w-])(?:{_UK_CODE}(?!\w)|\b(?:zip|postcode|postal code|post code)(?:\scode)?\s?[:#]?\s?{_CODE}(?!\w))", re.I)  # fmt: skip
 _LIVING = re.compile(
     r"\b(?:lives?|living|lived|resides?|residing|resided|resident|native|citizen|born|moved|moving|relocated|travel(?:l?ed|s|l?ing)?|"
@@ -84,11 +84,11 @@ _WEAK_TYPE = re.compile(
     r"University|Foundation|Institute|Primary Care|Internal Medicine|Family Medicine|Family Health|Emergency Care|Hospice|"
     r"Clinics?|Klinik|Pharmacy|Assisted Living)"
 )
-_CONNECTED = r"(?:(?:\s(?:(?:of|and|at|for|the|de|la|del|&|St\.?|Saint|San|Santa|Sta\.?)\s){1,2}|\s|-)" + _CAP + r")"
+_CONNECTED = r"(?:(?:\s(?:(?:of|and|the|de|la|del|&|St\.?|Saint|San|Santa|Sta\.?)\s){1,2}|\s|-)" + _CAP + r")"
 _NAMED = re.compile(
-    rf"(?<![\w'’-])((?:St\.?|Saint|Mt\.?|Ft\.?|The)?\s?{_CAP}{_CONNECTED}{{0,5}}?)\s({_TYPE})\b"
+    rf"(?<![\w'’-])((?:(?:St\.?|Saint|Mt\.?|Ft\.?|The)\s)?{_CAP}{_CONNECTED}{{0,5}}?)\s({_TYPE})\b"
     rf"(?:\s(?:of|at|for)\s(?:the\s)?({_CAP}(?:[ -](?:of\s)?{_CAP}){{0,3}}))?"
-    r"(?:\s(?:Hospitals?|Medical Cent(?:er|re)|Clinics?|Cent(?:er|re)|Trust|Campus))?(?![\w])"
+    r"(\s(?:Hospitals?|Medical Cent(?:er|re)|Clinics?|Cent(?:er|re)|Trust|Campus))?(?![\w])"
 )
 _PREFIXED = re.compile(
     r"(?<![\w'’-])(?:Hospital|H[ôo]pital|Hospice|Clinique|Cl[íi]nica|Ospedale|Klinikum|Klinik|Krankenhaus|Universit[äa]tsklinikum|"
@@ -104,7 +104,7 @@ _FAMOUS = re.compile(
     r"(?!\s(?:scores?|classification|criteria|staging|grade|scale|system|solution))"
 )
 _POSSESSIVE_SAINT = re.compile(r"\b(?:at|from|to)\s((?:St\.?|Saint)\s[A-Z][a-z]{2,20}(?:['’]s|s['’])?)(?![\w'’])(?!\s(?:valve|score|disease|fire))")
-_LOWER = re.compile(r"\b(?:in|at|from|to|@)\s((?:[a-z'’.]{2,20}\s){1,3}(?:clinic|hospital|infirmary|medical cent(?:er|re)|surgery|hospice|nursing home|care home))\b")  # fmt: skip
+_LOWER = re.compile(r"\b(?:in|at|from|to|@)\s((?:[a-z'’.]{2,20}\s){1,3}(?:clinic|hospital|infirmary|medical cent(?:er|re)|hospice|nursing home|care home))\b")  # fmt: skip
 _GENERAL = re.compile(rf"\b(?:at|from|to|in)\s({_CAP}(?:\s{_CAP}){{0,2}}\s(?:General|Memorial|Presbyterian|Baptist|Methodist|Regional|Mercy))\b(?!\s[A-Z])")  # fmt: skip
 # Words that say which kind of place it is, and not which place.
 _KINDS_OF_PLACE = frozenset(
@@ -125,7 +125,7 @@ _KINDS_OF_PLACE = frozenset(
     molecular clinical medicine diagnostic nuclear interventional x-ray ct mr mri us pet academic free central
     """.split()
 )
-_LEADING = re.compile(r"^(?:(?:The|In|At|From|To|By|For|With|And|On|Of|Per|See|Seen|Via|Our|This|Dr|Dept|Department|Clinic|Copy|Records?|Admitted|Transferred|Referred|Location|Facility|Site|Hospital|Institution|Dear|Re|Date|Age)\b[.:]?\s(?:of\s|to\s|from\s)?)+")  # fmt: skip
+_LEADING = re.compile(r"^(?:(?:The|In|At|From|To|By|For|With|And|On|Of|Per|See|Seen|Via|Our|This|Dr|Dept|Department|Clinic|Copy|Courtesy|Records?|Admitted|Transferred|Referred|Location|Facility|Site|Hospital|Institution|Dear|Re|Date|Age)\b[.:]?\s(?:of\s|to\s|from\s)?)+")  # fmt: skip
 
 
 def addresses(text: str) -> Iterator[Span]:
@@ -160,21 +160,26 @@ def institutions(text: str) -> Iterator[Span]:
         if leading is not None:
             start += leading.end()
         words = re.findall(r"[\w'’-]+", text[start : match.end(1)])
-        strong = _WEAK_TYPE.fullmatch(match[2]) is None and len(words) > 1
+        weak = _WEAK_TYPE.fullmatch(match[2]) is not None and not match[4]
+        strong = not weak and len(words) > (not match[4])
         named = [word for word in words if not (_kind_of_place(word) if strong else _ordinary_place(word))]
         if match[3] and not _ordinary_place(match[3].split()[-1]):
             named.append(match[3])
-        if named and (strong or len(words) > 1 or not _WEAK_TYPE.fullmatch(match[2]) or _is_place(text, start)):
-            yield Span(start, match.end(), "institution")
+        if named and (not weak or len(words) > 1 or _is_place(text, start)):
+            yield _undotted(text, start, match.end())
     for match in _PREFIXED.finditer(text):
         if not all(_ordinary_place(word) for word in re.findall(r"[\w'’-]+", match[1])):
-            yield Span(*match.span(), "institution")
+            yield _undotted(text, *match.span())
     for pattern in (_POSSESSIVE_SAINT, _GENERAL):
         yield from (Span(*match.span(1), "institution") for match in pattern.finditer(text) if not _all_ordinary(match[1]))
     for match in _LOWER.finditer(text):
         words = match[1].split()[:-1]
         if not any(_ordinary_place(word) for word in words):
             yield Span(*match.span(1), "institution")
+
+
+def _undotted(text: str, start: int, end: int) -> Span:
+    return Span(start, start + len(text[start:end].rstrip(".")), "institution")
 
 
 def _all_ordinary(phrase: str) -> bool:

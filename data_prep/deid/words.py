@@ -22,7 +22,7 @@ _REPORT_WORDS = frozenset(
     gender general generic girl given gross group had hand has have head healthcare heart height hello her here him his
     history home hospital how however husband images imaging immunohistochemistry impression in indication information
     informed infirmary initial insurance interpretation interpreted interpreting interval into is it its kidney knee
-    laboratory lab labs last later lateral left level liver location long low lower lumbar lung lungs magnetic male
+    laboratory lab labs last later lateral left level liver location low lower lumbar lung lungs magnetic male
     mammogram mammography manager mass may medical medication medications medicine member microscopic microscopy morning
     mother mri name named neck neurology new next nodule no nonspecific normal not note noted notes notified now number
     nurse obstetrics office oncology one operation operative operator opinion or order ordered ordering other our
@@ -50,6 +50,32 @@ _REPORT_WORDS = frozenset(
     pacemaker picc port cath redemonstrated redemonstration visualized visualised demonstrated demonstrates suggest
     suggested suggests consistent correlate correlation clinically acute chronic mild moderate severe interim followup
     negative positive increased decreased grossly stably again mildly heart size contour contours midline trachea
+    """.split()
+)
+# Given names that are words: alone before a verb they prove nothing.
+AMBIGUOUS_NAMES = frozenset(
+    """
+    al alpha amber angel april art august autumn bill bob buddy candy carol chase christian clay crystal dale dawn dean
+    delta drew earl eve faith forest frank gene ginger glen grace grant harmony heath heather holly hope iris ivy jack jasmine
+    jean jewel joy june king lane lily mark marsh max may melody mercedes miles misty norm olive opal page pansy pat
+    patience pearl penny pepper phoenix pierce piper poppy precious ray reed rich rob robin rocky rod rose ruby rusty
+    sage sandy scarlet sierra sky star sterling stone storm summer sunny tab tan terry unique van violet wade warren will
+    willow winter woody
+    """.split()
+)
+COUNTRIES = frozenset(
+    """
+    afghanistan africa albania algeria america american angola argentina armenia asia australia austria azerbaijan bahrain
+    bangladesh belarus belgium bolivia bosnia botswana brazil britain bulgaria cambodia cameroon canada chile china colombia
+    congo croatia cuba cyprus denmark dominican ecuador egypt england eritrea estonia ethiopia europe fiji finland france
+    gabon gambia germany ghana greece greenland grenada guatemala guinea guyana haiti honduras hungary iceland india
+    indonesia iran iraq ireland israel italy jamaica japan kazakhstan kenya korea kosovo kuwait kyrgyzstan laos latvia
+    lebanon liberia libya lithuania luxembourg macau macedonia madagascar malawi malaysia mali malta mexico moldova mongolia
+    montenegro morocco mozambique myanmar namibia nepal netherlands nicaragua niger nigeria norway oman pakistan palestine
+    panama paraguay peru philippines poland portugal qatar romania russia rwanda scotland senegal serbia singapore slovakia
+    slovenia somalia spain sudan suriname sweden switzerland syria taiwan tajikistan tanzania thailand togo tonga tunisia
+    turkey turkmenistan uganda ukraine uruguay uzbekistan venezuela vietnam wales yemen zambia zimbabwe
+    states kingdom republic zealand saudi arabia
     """.split()
 )
 _PROFESSION = re.compile(r"(?:olog(?:y|ist|ists|ical)|iatr(?:y|ics|ist|ician)|[td]ician|rapher|scop(?:y|ist)|gram|itis|osis|oma|emia|aemia|ectomy|plasty|pathy|graphy)s?$")  # fmt: skip
@@ -94,7 +120,7 @@ def _read(name: str) -> frozenset[str]:
 @functools.cache
 def common_words() -> frozenset[str]:
     """Words that are no evidence of a name, in lower case."""
-    return _read("common_words.txt") | _REPORT_WORDS | EPONYM_NOUNS
+    return _read("common_words.txt") | _REPORT_WORDS | EPONYM_NOUNS | COUNTRIES
 
 
 @functools.cache
