@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import csv
 import functools
+import logging
 import re
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -48,6 +51,7 @@ IDENTITY = (
     "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID",
 )  # fmt: skip
 _SHORTEST = 3
+_NUMBER = re.compile(r"\s*[-+]?[\d.]+(?:[eE][-+]?\d+)?\s*")
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _ULTRASOUND = ("1.2.840.10008.5.1.4.1.1.6", "1.2.840.10008.5.1.4.1.1.3")
 _KEPT_META = ("MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID", "TransferSyntaxUID")
@@ -87,12 +91,46 @@ def deidentify_dicom(dataset: Dataset, pseudonyms: Pseudonyms | None = None, dat
         dates: ``shift`` moves dates by a secret number of days per patient instead of emptying them (option "retain
             longitudinal temporal information with modified dates").
     """
-    cleaner = _Cleaner(dataset, pseudonyms if pseudonyms is not None else Pseudonyms(), dates)
+    with quiet():
+        return _deidentify(dataset, pseudonyms if pseudonyms is not None else Pseudonyms(), dates)
+
+
+def _deidentify(dataset: Dataset, pseudonyms: Pseudonyms, dates: Dates) -> DeidentifiedDicom:
+    cleaner = _Cleaner(dataset, pseudonyms, dates)
     warnings = burned_in_warnings(dataset)
     cleaner.clean(dataset)
     cleaner.identify(dataset)
     cleaner.file_meta(dataset)
     return DeidentifiedDicom(dataset, cleaner.removed, warnings)
+
+
+_QUIET = threading.Lock()
+_saved: list[Any] = []
+_depth = 0
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom from quoting values in warnings and log lines; safe from several threads at once."""
+    global _depth
+    from pydicom import config
+
+    settings, logger = config.settings, logging.getLogger("pydicom")
+    with _QUIET:
+        if _depth == 0:
+            _saved[:] = [settings.reading_validation_mode, settings.writing_validation_mode, logger.disabled]
+            settings.reading_validation_mode = settings.writing_validation_mode = config.IGNORE
+            logger.disabled = True
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _QUIET:
+            _depth -= 1
+            if _depth == 0:
+                settings.reading_validation_mode, settings.writing_validation_mode, logger.disabled = _saved
+
+
 
 
 def burned_in_warnings(dataset: Dataset) -> list[str]:
@@ -133,8 +171,10 @@ class _Cleaner:
         for tag in list(dataset.keys()):
             try:
                 element = dataset[tag]
-                element.value  # noqa: B018 - decodes the element
+                readable = _is_readable(element)
             except Exception:  # whatever a broken element raises, it cannot be judged
+                readable = False
+            if not readable:
                 self._drop(dataset, tag, "unreadable element")
                 continue
             action = profile().get(int(tag))
@@ -191,7 +231,7 @@ class _Cleaner:
             self._uids(element)
         elif element.VR in _DATE_VRS and self.dates == "shift":
             self._shift(element)
-        elif element.VR in _DATE_VRS or element.VR == "PN":
+        elif element.VR in _DATE_VRS or element.VR in ("PN", "UR"):
             self._drop(dataset, element.tag, _kind(element))
         elif element.VR in _TEXT_VRS and element.VR != "CS":
             self._text(element)
@@ -289,6 +329,14 @@ def _kind(element: DataElement) -> str:
     if re.search(r"(?:ID|IDs|Number|Identifier|UID)$", element.keyword):
         return "identifier"
     return "description" if element.VR in _TEXT_VRS else "other"
+
+
+def _is_readable(element: DataElement) -> bool:
+    """Decode an element; numbers that are none, which pydicom passes on as text, count as unreadable."""
+    value = element.value
+    if element.VR not in ("IS", "DS") or element.is_empty:
+        return True
+    return all(not isinstance(one, str) or _NUMBER.fullmatch(one) for one in (value if element.VM > 1 else [value]))
 
 
 def _in_dictionary(tag: int) -> bool:

@@ -7,14 +7,14 @@ import io
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data_prep.deid.dicom import METHOD, Dates, burned_in_warnings, deidentify_dicom
+from data_prep.deid.dicom import METHOD, Dates, deidentify_dicom, quiet
 from data_prep.deid.pseudonyms import Pseudonyms
 from data_prep.deid.text import ENGINE, Recogniser, deidentify_text
 from data_prep.pairs.tables import read_table, require_columns
@@ -152,7 +152,7 @@ class _Job:
         console = Console(stderr=True)
         shown = track(files, "de-identifying", console=console, transient=True, disable=not console.is_terminal)
         numbered = enumerate(shown, start=1)
-        with ThreadPoolExecutor(self.options.num_workers) as pool:
+        with quiet(), ThreadPoolExecutor(self.options.num_workers) as pool:
             while chunk := list(islice(numbered, _WINDOW)):
                 kinds = [_kind(path) for _, path in chunk]
                 dicoms = [path for (_, path), kind in zip(chunk, kinds, strict=True) if kind == "dicom"]

@@ -90,7 +90,7 @@ _BEFORE_INITIALS = re.compile(
     r"(?:[TDtd]|TR|DD|TT)[ \t]?:[ \t]{0,2})$"
 )
 _INITIAL_SURNAME = re.compile(r"(?<![\w.'’^/-])(?:[A-ZÀ-Ý]\.[ \t]?){1,3}(?:(?:van|von|de|der|la|di|da|el|al|bin)[ \t]){0,2}[A-ZÀ-ÖØ-Þ][\w'’-]{2,30}")
-_START = re.compile(r"(?<![\w'’.^-])[A-ZÀ-ÖØ-Þ](?:[^\W\d_]{1,30}|(?=\.? [A-ZÀ-ÖØ-Þ]))")
+_START = re.compile(r"(?<![\w'’.^-])[A-ZÀ-ÖØ-Þ](?:[^\W\d_]{1,30}|(?=\.? ?[A-ZÀ-ÖØ-Þ][\w'’-]{2}))")
 _CAPITALISED = re.compile(r"(?<![\w'’.^-])[A-ZÀ-ÖØ-Þ][^\W\d_]{2,30}(?:['’-][^\W\d_]{1,30}){0,3}(?![\w'’-])")
 _BEFORE_BY = re.compile(r"(?:\b(?:by|with|from|to|per|Dr|Drs|and|cc|GP|consultant|surgeon)\.?:?|[,(/]|^|\n)[ \t]{0,3}$", re.I)
 _LINE_NAME = re.compile(r"^[ \t]{0,8}([A-ZÀ-ÖØ-Þ][\w'’-]{1,20}(?:[ \t][A-Z]\.?)?(?:[ \t][A-ZÀ-ÖØ-Þ][\w'’-]{1,25}){1,2})[ \t]{0,8}$", re.M)

@@ -23,8 +23,8 @@ _STATE_NAMES = (
     "Pennsylvania|Rhode Island|South Carolina|South Dakota|Tennessee|Texas|Utah|Vermont|Virginia|Washington|"
     "West Virginia|Wisconsin|Wyoming|Ontario|Quebec|Alberta|Manitoba|Saskatchewan|Nova Scotia|New South Wales|Queensland"
 )
-_CAP = r"[A-ZÀ-ÖØ-Þ][\w'’.-]{1,30}"
-_TOWN = rf"{_CAP}(?:[ -]{_CAP}){{0,3}}"
+_CAP = r"[A-ZÀ-ÖØ-Þ][\w'’.-]{1,30}+"  # possessive, and with its hyphens: one way to read a word
+_TOWN = rf"{_CAP}(?: {_CAP}){{0,3}}"
 _US_ZIP = r"\d{5}(?:-\d{4})?"
 _UK_CODE = r"[A-Z]{1,2}\d[A-Z\d]?\s\d(?!MM|CM|ST|ND|RD|TH|MG|ML|DA)[A-Z]{2}"
 _CA_CODE = r"(?![TNM])[A-CEGHJ-NPR-TVXY]\d[A-CEGHJ-NPR-TV-Z]\s\d[A-CEGHJ-NPR-TV-Z]\d"
@@ -84,16 +84,16 @@ _WEAK_TYPE = re.compile(
     r"University|Foundation|Institute|Primary Care|Internal Medicine|Family Medicine|Family Health|Emergency Care|Hospice|"
     r"Clinics?|Klinik|Pharmacy|Assisted Living)"
 )
-_CONNECTED = r"(?:(?:\s(?:(?:of|and|the|de|la|del|&|St\.?|Saint|San|Santa|Sta\.?)\s){1,2}|\s|-)" + _CAP + r")"
+_CONNECTED = r"(?:(?:\s(?:(?:of|and|the|de|la|del|&|St\.?|Saint|San|Santa|Sta\.?)\s){1,2}|\s)" + _CAP + r")"
 _NAMED = re.compile(
     rf"(?<![\w'’-])((?:(?:St\.?|Saint|Mt\.?|Ft\.?|The)\s)?{_CAP}{_CONNECTED}{{0,5}}?)\s({_TYPE})\b"
-    rf"(?:\s(?:of|at|for)\s(?:the\s)?({_CAP}(?:[ -](?:of\s)?{_CAP}){{0,3}}))?"
+    rf"(?:\s(?:of|at|for)\s(?:the\s)?({_CAP}(?: (?:of\s)?{_CAP}){{0,3}}))?"
     r"(\s(?:Hospitals?|Medical Cent(?:er|re)|Clinics?|Cent(?:er|re)|Trust|Campus))?(?![\w])"
 )
 _PREFIXED = re.compile(
     r"(?<![\w'’-])(?:Hospital|H[ôo]pital|Hospice|Clinique|Cl[íi]nica|Ospedale|Klinikum|Klinik|Krankenhaus|Universit[äa]tsklinikum|"
     r"University|Universit[äa]t|Universit[ée]|Universidad|Institut|Instituto|Policlinico|CHU|VA|Kaiser)\s"
-    rf"(?:(?:of|de|del|di|der|du|the|am|im|St\.?|Sankt|Saint|San|Santa)\s){{0,3}}({_CAP}(?:[ -](?:(?:of|de|und|and)\s)?{_CAP}){{0,3}})"
+    rf"(?:(?:of|de|del|di|der|du|the|am|im|St\.?|Sankt|Saint|San|Santa)\s){{0,3}}({_CAP}(?: (?:(?:of|de|und|and)\s)?{_CAP}){{0,3}})"
 )
 _FAMOUS = re.compile(
     r"\b(?:Mayo Clinic|Cleveland Clinic|Johns Hopkins|Mount Sinai|Mt\.? Sinai|MD Anderson|M\.D\. Anderson|"
@@ -106,6 +106,13 @@ _FAMOUS = re.compile(
 _POSSESSIVE_SAINT = re.compile(r"\b(?:at|from|to)\s((?:St\.?|Saint)\s[A-Z][a-z]{2,20}(?:['’]s|s['’])?)(?![\w'’])(?!\s(?:valve|score|disease|fire))")
 _LOWER = re.compile(r"\b(?:in|at|from|to|@)\s((?:[a-z'’.]{2,20}\s){1,3}(?:clinic|hospital|infirmary|medical cent(?:er|re)|hospice|nursing home|care home))\b")  # fmt: skip
 _GENERAL = re.compile(rf"\b(?:at|from|to|in)\s({_CAP}(?:\s{_CAP}){{0,2}}\s(?:General|Memorial|Presbyterian|Baptist|Methodist|Regional|Mercy))\b(?!\s[A-Z])")  # fmt: skip
+_TYPE_HINT = re.compile(
+    r"\b(?:Hospital|Med(?:ical)?\b|Health|Cent(?:er|re)|Cancer|Heart|Eye|Surg|Imaging|Diagnostic|Dialysis|Rehab|Trauma|Birth|Clinic|"
+    r"Poly|Infirm|Sanat|Sanit|Hospice|Nursing|Care|Maternity|Rest Home|Retire|Assisted|Senior|Manor|Skilled|Urgent|Walk|Emergency|"
+    r"Family|Internal|Primary|Physicians|Practice|Radiol|Pathol|Ortho|Cardiol|Oncol|Dermat|Pediat|Gastro|Urolo|Neuro|Assoc|NHS|"
+    r"Genetics|Reference|Lab|Pharm|Institute|School|College|Universit|Found|Charit|Klinik|Kranken|Spital|General)"
+)
+_REACH = 90
 # Words that say which kind of place it is, and not which place.
 _KINDS_OF_PLACE = frozenset(
     """
@@ -154,7 +161,7 @@ def addresses(text: str) -> Iterator[Span]:
 def institutions(text: str) -> Iterator[Span]:
     """Find hospitals, practices, laboratories and the like that are named."""
     yield from (Span(*match.span(), "institution") for match in _FAMOUS.finditer(text))
-    for match in _NAMED.finditer(text):
+    for match in _near_types(text):
         start = match.start()
         leading = _LEADING.match(match[1])
         if leading is not None:
@@ -176,6 +183,21 @@ def institutions(text: str) -> Iterator[Span]:
         words = match[1].split()[:-1]
         if not any(_ordinary_place(word) for word in words):
             yield Span(*match.span(1), "institution")
+
+
+def _near_types(text: str) -> Iterator[re.Match[str]]:
+    """Matches of the pattern of named institutions, which is tried only around the words that say the type."""
+    done = 0
+    for hint in _TYPE_HINT.finditer(text):
+        if hint.start() < done:
+            continue
+        start, end = max(done, hint.start() - _REACH), hint.end() + _REACH
+        if start > 0 and start > done and text[start - 1].isalnum():
+            start = text.find(" ", start, hint.start()) + 1 or hint.start()
+        for match in _NAMED.finditer(text, start, min(len(text), end)):
+            yield match
+            done = match.end()
+        done = max(done, hint.end())
 
 
 def _undotted(text: str, start: int, end: int) -> Span:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from data_prep.deid.dicom import quiet
 from data_prep.deid.pseudonyms import Pseudonyms
 from data_prep.pairs.folders import folder_of
 from data_prep.pairs.items import Item, Listing
@@ -150,8 +151,9 @@ def _header(path: Path, name: str) -> dict[str, Any]:
     from pydicom.errors import InvalidDicomError
 
     try:
-        found = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_HEADER))
-        return {tag: found.get(tag) for tag in _HEADER if found.get(tag) is not None}
+        with quiet():
+            found = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_HEADER))
+            return {tag: found.get(tag) for tag in _HEADER if found.get(tag) is not None}
     except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError):
         raise DataError("not a readable DICOM file", item=name, remedy="copy it again from its source") from None
 

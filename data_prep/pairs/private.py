@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_prep.deid.dicom import any_of, burned_in_warnings, identifiers
+from data_prep.deid.dicom import any_of, burned_in_warnings, identifiers, quiet
 from data_prep.deid.spans import PLACEHOLDER
 from data_prep.deid.text import ENGINE, deidentify_text
 from data_prep.pairs.items import Item, Listing
@@ -93,11 +93,12 @@ def deidentify_listing(listing: Listing) -> Privacy:
     shown = track(
         listing.items, "removing identifiers", console=console, transient=True, disable=not console.is_terminal
     )
-    for item in shown:
-        item.texts = clean_texts(item.texts, privacy)
-        source = _dicom_source(item)
-        if source is not None:
-            _clean_keys(item, source, privacy, numbers)
+    with quiet():
+        for item in shown:
+            item.texts = clean_texts(item.texts, privacy)
+            source = _dicom_source(item)
+            if source is not None:
+                _clean_keys(item, source, privacy, numbers)
     return privacy
 
 
