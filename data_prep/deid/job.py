@@ -193,7 +193,7 @@ class _Job:
 
         try:
             dataset = pydicom.dcmread(path, force=True)
-            if len(dataset) == 0:
+            if not any(keyword in dataset for keyword in ("SOPClassUID", "StudyInstanceUID", "PixelData")):
                 return None
             study, series = str(dataset.get("StudyInstanceUID", "")), str(dataset.get("SOPInstanceUID", "")) or str(path)
             done = deidentify_dicom(dataset, self.pseudonyms, self.options.dates)

@@ -51,7 +51,7 @@ def image(**values):
     dataset = FileDataset("x", {}, file_meta=meta, preamble=(SECRET.encode() * 30)[:128])
     dataset.SOPClassUID, dataset.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = f"{ORGANISATION}.7", f"{ORGANISATION}.8"
-    dataset.PatientID, dataset.PatientName, dataset.Modality = "MRN-47119", f"{SECRET}^Quorra", "CT"
+    dataset.PatientID, dataset.PatientName, dataset.Modality = "MRN-4711947119", f"{SECRET}^Quorra", "CT"
     dataset.Rows = dataset.Columns = 4
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
@@ -68,7 +68,8 @@ def written(dataset, pseudonyms=None, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         done.dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue(), pydicom.dcmread(io.BytesIO(buffer.getvalue())), done
+    data = re.sub(rb"2\.25\.\d+", b"", buffer.getvalue())  # digits of new UIDs may be anything
+    return data, pydicom.dcmread(io.BytesIO(buffer.getvalue())), done
 
 
 def test_the_profile_is_the_standards_table():
@@ -96,9 +97,9 @@ def test_every_attribute_of_the_table_at_the_top_and_nested():
     middle = Dataset()
     middle.add_new("AnatomicRegionSequence", "SQ", [item])
     dataset.add_new("SharedFunctionalGroupsSequence", "SQ", [middle])
-    dataset.SOPInstanceUID, dataset.PatientID = f"{ORGANISATION}.1", "MRN-47119"
+    dataset.SOPInstanceUID, dataset.PatientID = f"{ORGANISATION}.1", "MRN-4711947119"
     data, back, done = written(dataset)
-    assert not re.search(rb"(?i)zyxwv|quorra|47119|20190312|101112|087Y|4711|" + re.escape(ORGANISATION.encode()), data)
+    assert not re.search(rb"(?i)zyxwv|quorra|4711|20190312|101112|087Y|" + re.escape(ORGANISATION.encode()), data)
     seen = 0
     for element in back.iterall():
         seen += 1
@@ -133,11 +134,11 @@ def test_beyond_the_table():
     dataset.add_new("ScheduledProcedureStepStartDate", "DA", "20190312")
     dataset.add_new("DerivationDescription", "ST", "by Dr. Okafor")
     dataset.add_new("FilterType", "SH", f"x {SECRET} y")
-    dataset.add_new("PositionReferenceIndicator", "LO", "MRN-47119")
+    dataset.add_new("PositionReferenceIndicator", "LO", "MRN-4711947119")
     dataset.add_new("PixelDataProviderURL", "UR", f"http://{SECRET}.example.org")
     dataset.add_new("LUTExplanation", "LO", "plain")
     data, back, done = written(dataset)
-    assert not re.search(rb"(?i)zyxwv|quorra|47119|20190312|okafor", data)
+    assert not re.search(rb"(?i)zyxwv|quorra|4711947119|20190312|okafor", data)
     assert data[:128] == b"\0" * 128
     for element in back.iterall():
         assert not element.tag.is_private
@@ -186,7 +187,7 @@ def test_pseudonyms_agree_within_a_job_and_not_beyond():
 def test_dates_may_be_moved():
     dates = {"StudyDate": "20190312", "SeriesDate": "20190401", "AcquisitionDateTime": "20190312101112.5", "PatientBirthDate": "19501224"}
     back = written(image(**dates, StudyTime="101112"), Pseudonyms("s" * 16), dates="shift")[1]
-    days = Pseudonyms("s" * 16).days("MRN-47119")
+    days = Pseudonyms("s" * 16).days("MRN-4711947119")
     day = pydicom.valuerep.DA
     assert (day("20190312") - day(back.StudyDate)).days == days
     assert (day(back.SeriesDate) - day(back.StudyDate)).days == 20

@@ -13,7 +13,7 @@ from medvlp.cli import run
 from medvlp.errors import DataError
 from medvlp.io import verify_manifest
 
-TEXT = f"Patient Name: Jane {SECRET}\nMRN 47119\nSeen by Dr. Okafor on 3/12/2019. Hodgkin lymphoma.\n"
+TEXT = f"Patient Name: Jane {SECRET}\nMRN 4711947119\nSeen by Dr. Okafor on 3/12/2019. Hodgkin lymphoma.\n"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_folder(folder, tmp_path):
     report = deidentify_folder(folder, out, OPTIONS)
     everything = b"".join(path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file())
     names = " ".join(path.as_posix() for path in out.rglob("*"))
-    for secret in (SECRET, "jane", "Okafor", "47119", "3/12/2019", ORGANISATION, "MRN-"):
+    for secret in (SECRET, "jane", "Okafor", "4711947119", "3/12/2019", ORGANISATION, "MRN-"):
         assert secret.encode() not in everything
         assert secret not in names
     dicoms = [pydicom.dcmread(path) for path in sorted(out.rglob("*.dcm"))]
@@ -135,7 +135,7 @@ def test_command_line(folder, tmp_path, capfd):
     assert "removed from text: 2 date, 1 id, 3 name, 2 record number" in said.err
     assert run([*words, "--dates", "shift"]) == 0
     said = capfd.readouterr()
-    for secret in (SECRET, "Okafor", "47119", "MRN-"):
+    for secret in (SECRET, "Okafor", "4711947119", "MRN-"):
         assert secret not in said.out + said.err
     assert "warning: 1 files: pixels may show text: modality US" in said.err
     assert verify_manifest(tmp_path / "out")["dates"] == "shift"
