@@ -17,7 +17,6 @@ from typing import Any
 from data_prep.deid.dicom import METHOD, Dates, deidentify_dicom, quiet
 from data_prep.deid.pseudonyms import Pseudonyms
 from data_prep.deid.text import ENGINE, Recogniser, deidentify_text
-from data_prep.pairs.tables import read_table, require_columns
 from medvlp.data.image import is_dicom
 from medvlp.errors import DataError
 from medvlp.io import atomic_folder, full_disk_told, write_json, write_manifest, write_text
@@ -211,6 +210,8 @@ class _Job:
         return done.removed, done.warnings, name
 
     def _table(self, path: Path, number: int, out: Path | None) -> None:
+        from data_prep.pairs.tables import read_table, require_columns
+
         options = self.options
         rows = read_table(path, options.encoding)
         columns = [*options.id_columns, *options.columns, *options.keep_columns]
