@@ -46,10 +46,10 @@ _RATIO = re.compile(r"(?:tit(?:er|re)s?|dilut\w{1,6}|ratio|risk|prevalence|incid
 _WRITTEN = re.compile(
     rf"(?<![\w-]){_WEEKDAY}(?:"
     rf"(?:the\s)?{_DAY}{_ORDINAL}(?:\s?[-–&/]\s?{_DAY}{_ORDINAL})?\.?[\s-]{{0,2}}(?:of\s)?"
-    rf"{_MONTH}(?:[\s,./-]{{1,3}}{_YEAR}|[ -]\d\d(?!\s?{_UNITS}|[\d:%]))?(?![\w%])"  # 12 March 2019, 12-Mar-19
+    rf"{_MONTH}(?:[\s,./-]{{0,3}}{_YEAR}|[ -]\d\d(?!\s?{_UNITS}|[\d:%]))?(?![\w%])"  # 12 March 2019, 12-Mar-19
     rf"|{_MONTH}[\s./-]{{0,2}}{_DAY}{_ORDINAL}(?:\s?(?:[-–&]|and|to)\s?{_DAY}{_ORDINAL})?"
     rf"(?:[\s,./-]{{1,3}}{_YEAR})?(?![\w/%-])(?![:.]\d)"  # March 12, 2019
-    rf"|{_MONTH}[\s,./-]{{0,3}}(?:of\s)?{_YEAR}(?!\w)"  # March 2019
+    rf"|(?:{_MONTH}\s?[/–-]\s?)?{_MONTH}[\s,./-]{{0,3}}(?:of\s)?{_YEAR}(?!\w)"  # March 2019, May/June 2019
     r"|(?:the\s)?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth)\sof\s" + _FULL_MONTH + r"\b"
     r")"
     rf"{_NO_UNIT}",
@@ -99,7 +99,7 @@ _UNITS_WORDS = "(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelv
 _AGE_NUMBER = rf"((?:9\d|1[01]\d|12[0-5])|{_TENS}(?:[ -]{_UNITS_WORDS})?)"
 _AGE = re.compile(
     rf"(?<![\w./-]){_AGE_NUMBER}(?:\+)?(?:"
-    r"[\s-]{0,2}(?:years?|yrs?|yr\.|y)[\s-]{0,2}(?:old|of[\s-]age|/o|o\b)|\s?y/?o\b|\s?[yY]\s?/?\s?[MF]\b|\s?-?\s?years?\)"
+    r"[\s-]{0,2}(?:years?|yrs?|yr\.|y)[\s-]{0,2}(?:old|of[\s-]age|/o|o\b)|\s?y/?o\b|[- ]?jährige?[rns]?\b|\sans\b|(?:st|nd|rd|th)\sbirthday|\s?/\s?[MF]\b|\s?[yY]\s?/?\s?[MF]\b|\s?-?\s?years?\)"
     r"|\s?[MF]\b(?!\s?[/=])|\s(?:yo\b|y\.o\.|year[s-]{0,2})\s?(?:male|female|man|woman|gentleman|lady|[MF]\b)"
     r"|\syears?\sand\s)",
     re.I,
@@ -108,7 +108,7 @@ _AGED = re.compile(
     rf"(?:\b(?:aged?|ages)(?:/sex)?(?:\s(?:of|is|was|at|about|approximately|over))?\s{{0,3}}[:=]?\s{{0,3}}|"
     rf"\bturn(?:ed|ing)\s|\bis\s(?:now\s)?(?=\S{{2,12}}\syears\b))"
     rf"{_AGE_NUMBER}(?!\d|\.\d|\s?(?:%|mm|cm|months?|weeks?|days?|hours?|minutes?|mins?|kg|lb|mg|bpm))"
-    r"(?=\s?(?:years?\b|yrs?\b|y\b|[MF]\b|and\b|[,.;)\n/]|$|\ue000|\s[a-z]))",
+    r"(?=\s?(?:years?\b|yrs?\b|y\b|[MF]\b|and\b|[,.;)\n/+]|$|\ue000|\s[a-z]))",
     re.I,
 )
 

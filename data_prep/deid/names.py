@@ -15,7 +15,8 @@ from data_prep.deid.words import AMBIGUOUS_NAMES, EPONYM_NOUNS, EPONYM_PHRASES, 
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’\-‐][^\W\d_]+){0,4}\.?")
 _PARTICLES = frozenset("de del della di da dos du van von der den ter la le el al bin ibn abu st. st mac o' zu".split())
-_GAP = re.compile(r"[ \t]{1,2}")
+_GAP = re.compile(r"[ \t]")  # two blanks part the fields of a header
+_NICKNAME = re.compile(r"[ \t][\"“(][A-ZÀ-Þ][\w'’-]{1,15}[\"”)][ \t](?=[A-ZÀ-Þ])")
 _COMMA = re.compile(r",[ \t]{0,2}")
 _LIST_GAP = re.compile(r"[ \t]{0,2}(?:,|;|/|&|\band\b|,\s?and\b)[ \t]{0,2}")
 _CREDENTIALS = (
@@ -34,7 +35,7 @@ _NAME_AT_END = re.compile(
 _TITLE = re.compile(
     r"(?<![\w-])(?:(?:Dr|DR|dr|Drs|DRS|drs|Prof|PROF|prof|Mr|Mrs|mrs|Ms|Mx|Lt|Col|Capt|Maj|Sgt|Rev|Hon|Mme|Mlle|Sra|Srta|Dra)"
     r"(?:\.[ \t]{0,2}|[ \t]{1,2})|(?:MR|MRS|mr|MS|Sr|Fr|SR)\.[ \t]{1,2}|(?:mr|MRS|MR)[ \t]|(?:Doctor|DOCTOR|Professor|Dame|Sir|Miss|Mister|Master|Herr|Frau|Señora?|Signora?|"
-    r"Monsieur|Madame|Nurse|NP|RN|Sister|Father|Rabbi|Imam|Pastor|Chaplain)[ \t]{1,2})(?=[^\W\d_])"
+    r"Monsieur|Madame|Nurse|NP|RN|Sister|Father|Rabbi|Imam|Pastor|Chaplain|Fru|Mevrouw|Meneer|Shri|Smt\.?|Kumari|Begum)[ \t]{1,2}|(?:Hr|Mevr|Dhr|Sig|Sig\.ra|Dott|Dott\.ssa|Med|Ing|Sgt)\.[ \t]{1,2})(?=[^\W\d_])"
 )
 _WEAK_TITLES = frozenset(("Nurse", "NP", "RN", "Sister", "Father", "Miss", "Master", "Sir", "Doctor", "Professor", "DOCTOR", "Lt", "Col"))
 _ROLES = (
@@ -52,13 +53,18 @@ _KIN = (
 )
 _COLON = re.compile(r"[:=][ \t]{0,4}(?=[^\W\d_\[\"“])")
 _COLON_LABEL = re.compile(
-    rf"(?<![\w-])(?:patient(?:['’]?s)?(?:[ \t]full)?(?:[ \t]name)?|pt\.?(?:[ \t]name)?|(?:full[ \t]|last[ \t]|first[ \t]|middle[ \t]|maiden[ \t]|"
+    rf"(?<![\w-])(?:(?:pat|paciente|patiente|nombre|nom|naam|cognome|nome|vorname|nachname)|patient(?:['’]?s|en)?(?:[ \t]full)?(?:[ \t]name)?|pt\.?(?:[ \t]name)?|(?:full[ \t]|last[ \t]|first[ \t]|middle[ \t]|maiden[ \t]|"
     rf"family[ \t]|given[ \t])?name(?:[ \t]of[ \t]patient)?|surname|forenames?|(?:[\w/-]{{2,14}}[ \t]){{0,2}}{_ROLES}s?(?:['’]?s)?(?:[ \t](?:name|of record))?|"
-    rf"{_KIN}(?:['’]?s)?(?:[ \t]name)?|(?:[\w]{{2,14}}[ \t]){{0,2}}(?:by|to|from|with|for)|attn|attention|cc|c\.c\.|bcc|re|present|attendees|in attendance|"
+    rf"{_KIN}(?:['’]?s)?(?:[ \t]name)?|(?:[\w]{{2,14}}[ \t]){{0,2}}(?:by|to|from)|attn|attention|cc|c\.c\.|bcc|re|present|attendees|in attendance|"
     r"participants|apologies|staff|team|contact(?:[ \t]person)?|signed|signature|e-?signed|electronically[ \t]signed|signed[ \t]electronically|dictated|"
     r"transcribed|typed|approved|verified|finali[sz]ed|authenticated|reviewed|interpreted|reported|read|"
     r"authori[sz]ed|copies|copy|requestor|ordering|referring|attending|admitting)[ \t]{0,3}$",
     re.I,
+)
+_LAST_WORD = re.compile(r"([^\W\d_]+)['’.]?(?:s['’]?)?[ \t]{0,3}$")
+# Words of the labels: a colon behind any other word needs no closer look.
+_LABEL_WORDS = frozenset(re.findall(r"[^\W\d_]+", re.sub(r"\\.|\[[^\]]*\]|\?", " ", _COLON_LABEL.pattern.lower()))) | frozenset(
+    ("neighbour", "neighbor", "authorised", "authorized", "finalised", "finalized", "fiancé", "fiancée", "fiance", "fiancee", "c")
 )
 _LOWER_LABEL = re.compile(r"(?<![\w-])(?:pt|patient)(?:['’]s)?[ \t]name[ \t](?:is[ \t])?(?=[^\W\d_])|(?<![\w-])(?:my|his|her|whose)[ \t]name[ \t]is[ \t](?=[^\W\d_])", re.I)  # fmt: skip
 _TOLD = re.compile(
@@ -66,19 +72,19 @@ _TOLD = re.compile(
     r"authori[sz]ed|requested|ordered|referred|seen|examined|evaluated|followed|managed|done|consulted|assisted|supervised|prepared|"
     r"discussed|reviewed|spoken|spoke|talked|conferred|communicated|conveyed|called|relayed|telephoned|phoned|faxed|reported|notified|"
     r"given|texted|message|letter|mail|call|note|addendum|accompanied|d/w|f/u|care|confirmed|shared|per|via|attn|contact(?:ed)?|informed|paged|"
-    r"notified|alerted|updated|thank(?:s| you)|labell?ed|named|nurse|interpreter|prelim(?:inary)?|by)"
+    r"notified|alerted|updated|thank(?:s| you)|labell?ed|named|nurse|interpreter|prelim(?:inary)?)"
     r"(?:[ \t](?:electronically|directly|personally|verbally|over the phone|by (?:tele)?phone|immediately|then|also|today|results?))?"
     r"(?:[ \t](?:by|with|to|from|of|w/?|via|for|and|,))?)[ \t]{1,2}[\"“']?)$",
     re.I,
 )
 _ROLE_NO_COLON = re.compile(
-    rf"(?<![\w-])(?:{_ROLES}|{_KIN}|patient|pt|child|infant|pt\.|veteran|gentleman|lady|client)(?:,|[ \t]is|[ \t]named|[ \t]called)?[ \t]{{1,2}}$",
+    rf"(?<![\w-])(?:{_ROLES}|{_KIN}|patient|pt|child|infant|pt\.|veteran|gentleman|lady|client)(?:,|[ \t]is|[ \t]named|[ \t]called)?[ \t]{{1,2}}[(“\"]?$",
     re.I,
 )
 _BABY = re.compile(r"\b(?i:baby|bb|bg)[ \t]+(?=(?i:boy|girl)[ \t][A-ZÀ-ÖØ-Þ])")
 _GREETING = re.compile(
     r"(?<![\w-])(?:Hi|Hello|Hey|Dear|Ta|Thanks|Thank you|Many thanks|Cheers|Regards|Best|Best wishes|Kind regards|Warm regards|Sincerely|"
-    r"(?:Yours )?(?:sincerely|truly|faithfully)|Yours|Love|Best regards)[,!.]?[ \t]{0,2}(?:\n[ \t]{0,8})?$"
+    r"(?:Yours )?(?:sincerely|truly|faithfully)|Yours|Love|Best regards)[,!.]?[ \t]{0,2}(?:\n[ \t]{0,8}){0,3}$"
 )
 _SIGN_OFF = re.compile(r"(?:(?:^|\s)[—–-]{1,2}|/s/|~)[ \t]{0,2}$", re.M)
 _TO_LINE_END = re.compile(r"[A-ZÀ-ÖØ-Þ][\w'’. -]{1,40}\s{0,3}(?:\n|$)")
@@ -97,12 +103,14 @@ _LINE_NAME = re.compile(r"^[ \t]{0,8}([A-ZÀ-ÖØ-Þ][\w'’-]{1,20}(?:[ \t][A-Z
 _VERB = re.compile(
     r"[ \t](?:was|is|has|had|presented|presents|reports|reported|states|stated|denies|denied|underwent|returned|returns|came|complains|"
     r"complained|notes|feels|felt|lives|takes|tolerated|continues|will|requires|required|wants|asked|agrees|understands|did|does|says|said|"
-    r"called|smokes|drinks|works|attended|attends)\b"
+    r"called|smokes|drinks|works|attended|attends|phoned|rang|thinks|wonders)\b"
+    rf"|[ \t]\((?:{_KIN}|the patient)\b"
 )
+_ENDS = re.compile(rf"\s?[,;:()\n]|\.?\s*$|\.\s|{_VERB.pattern}")
 _MIDDLE = re.compile(r"[ \t](?:[A-ZÀ-Ý]\.?(?:[ \t]?[A-ZÀ-Ý]\.?)?[ \t])?(?=[^\W\d_])")
 _PARTS = re.compile(r"[-'’]")
 _MIDDLE_INITIAL = re.compile(r"[ \t][A-Z]\.?(?!\w)")
-_BEHIND = re.compile(r"(?:['’]s?)?[ \t-](?:[a-z]+[ \t-])?([A-Za-z-]+)")
+_BEHIND = re.compile(r"(?:['’]s?)?[ \t-](?:[A-Za-z0-9]{1,14}[ \t-])?([A-Za-z-]+)")
 _DIRECTLY_BEHIND = re.compile(r"(?:['’]s?)?[ \t-]([A-Za-z-]+)")
 _MAX_WORDS = 5
 
@@ -134,6 +142,9 @@ def _titled(text: str) -> Iterator[tuple[int, int]]:
 
 def _labelled(text: str) -> Iterator[tuple[int, int]]:
     for match in _COLON.finditer(text):
+        last = _LAST_WORD.search(text, max(0, match.start() - 20), match.start())
+        if last is None or not {last[1].lower(), last[1].lower().rstrip("s")} & _LABEL_WORDS:
+            continue
         if not _COLON_LABEL.search(text[max(0, match.start() - _LABEL_REACH) : match.start()]):
             continue
         start = match.end()
@@ -210,11 +221,11 @@ def _given_and_surname(text: str, match: re.Match[str]) -> Iterator[tuple[int, i
         return
     middle = _MIDDLE.match(text, match.end())
     second = _WORD.match(text, middle.end()) if middle else None
-    if second is not None and middle is not None and _surname_shaped(given, second[0]):
+    if second is not None and middle is not None and _surname_shaped(given, second[0], text[second.end() : second.end() + 12]):
         end = second.end() - second[0].endswith(".")
         third = _MIDDLE.match(text, end)
         further = _WORD.match(text, third.end()) if third else None
-        if further is not None and _surname_shaped(given, further[0]) and _is_surname(further[0]):
+        if further is not None and _surname_shaped(given, further[0], text[further.end() : further.end() + 12]) and _is_surname(further[0]):
             end = further.end() - further[0].endswith(".")
         end -= 2 * text[:end].endswith(("'s", "’s"))
         last = second[0].rstrip(".")
@@ -316,7 +327,7 @@ def _one_name(text: str, start: int, sure: bool, lower: bool) -> tuple[int, int]
                 break
         else:
             break
-        gap = _GAP.match(text, match.end())
+        gap = _NICKNAME.match(text, match.end()) or _GAP.match(text, match.end())
         if gap is None:
             glued = match[0].endswith(".") and initial and text[match.end() : match.end() + 1].isupper()
             if not glued:
@@ -356,13 +367,14 @@ def _may_be_name(word: str) -> bool:
     return bare[0].isupper() and bare not in _ABBREVIATIONS and (not is_common(bare) or bare.lower() in _PARTICLES)
 
 
-def _surname_shaped(given: str, word: str) -> bool:
+def _surname_shaped(given: str, word: str, behind: str) -> bool:
+    """Whether a word may be the surname to a given name; an ordinary word only if the phrase ends with it."""
     bare = word.rstrip(".")
     if len(bare) < 2 or not bare[0].isupper() or bare in _ABBREVIATIONS or given.isupper() != bare.isupper():
         return False
     if given.isupper():
         return _is_surname(bare) and not is_common(bare)
-    return not is_common(bare)
+    return not is_common(bare) or (_is_surname(bare) and not is_report_word(bare) and _ENDS.match(behind) is not None)
 
 
 def _known(word: str) -> bool:

@@ -25,7 +25,7 @@ IP = re.compile(
 _UID = re.compile(r"(?<![\w.])\d{1,10}(?:\.\d{1,40}){5,24}(?![\w.]\d|\w)")
 _MACHINE = re.compile(r"\d\.\d{1,40}\.\d|[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2,4}[:-][0-9A-Fa-f]{2,4}[:-][0-9A-Fa-f]{2,4}|:[0-9A-Fa-f]{1,4}:")
 _UUID = re.compile(r"\b[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\b")
-SSN = re.compile(r"(?<![\w-])(?:\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|(?:\d{4}[ -]){3}\d{4})(?![\w-])")
+SSN = re.compile(r"(?<![\w-])(?:\d{4} \d{4} \d{4}|\d{2}-\d{2}-\d{2}-\d{2}|\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|(?:\d{4}[ -]){3}\d{4})(?![\w-])")
 
 _EXTENSION = r"(?:\s{0,2},?\s{0,2}(?:x|ext\.?|extension)\s{0,2}\d{1,6})?"
 _PHONE = re.compile(
@@ -33,7 +33,7 @@ _PHONE = re.compile(
     rf"(?:\+?1[-. ]?)?(?:\(\d{{3}}\)\s?|\d{{3}}[-. ])\d{{3}}[-. ]\d{{4}}{_EXTENSION}"
     rf"|\+\d{{1,3}}(?:[\s.-]?\(0?\d{{0,4}}\))?(?:[\s.-]?\d{{1,5}}){{2,6}}{_EXTENSION}"
     r"|\(?0\d{2,4}\)?[ -]\d{3,4}[ -]?\d{3,4}"
-    r"|\(?0\d{4}\)?[ ]\d{5,6}"
+    r"|\(?0\d{4}\)?[ ]\d{5,6}|0\d(?:[ .-]\d{2}){4}|0\d{2,5}[/-]\d{5,9}|[6-9]\d{4}[ -]\d{5}"
     r"|555[-. ]?\d{4}|1-8\d\d-[A-Z0-9-]{4,9}"
     r"|[2-9]\d{2}[2-9]\d{6}"
     r")(?![\w-])(?!\.\d)"
@@ -45,13 +45,16 @@ _LABELLED_PHONE = re.compile(
     re.I,
 )
 
+_EXTENSION_CALLED = re.compile(r"\b(?:call|dial|phone|tel|contact|reached|at|on)\s(?:me\s|at\s|on\s)?(x\s?\d{3,5})\b", re.I)
+
 _VALUE = (
     r"(?:(?:[A-Za-z]{1,4}[ /-]){0,2}(?:\d{2,5}(?:[ -]\d{2,5}){1,4}(?:-[A-Z]{1,3})?(?![\w./-])|[A-Za-z0-9]{0,8}\d[\w./-]{0,24}))"
 )
 _LABEL = re.compile(
     r"(?<![\w-])(?:"
     r"(?:mrn|mr\s?#|m\.r\.n\.|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n\.|vin|imei|udi|"
-    r"social security|medicare|medicaid|accession|acc|acct|account|encounter|requisition|req|specimen|cytology|"
+    r"aadhaar|uhid|chi|bsn|cpf|ohip|ramq|nino|ppsn|hkid|nric|ahv|svnr|kvnr|ipd|opd|crn|urn|umr|mpi|empi|edipi|dod id|dodid|"
+    r"tax id|ein|itin|iban|h&c|unit|hospital card|social security|medicare|medicaid|accession|acc|acct|account|encounter|requisition|req|specimen|cytology|"
     r"histology|member|policy|subscriber|insurance|claim|group|authori[sz]ation|prior auth|health card|medical record|"
     r"med rec|med\.? record|unit record|chart|patient(?:\sid)?|pt\sid|pat\sid|hospital|hosp|visit|order|exam|study|report|"
     r"job|document|doc|dictation|file|folder|case|path(?:ology)?|lab|slide|block|biopsy|autopsy|surgical|sample|barcode|"
@@ -133,6 +136,7 @@ def phones(text: str) -> Iterator[Span]:
 
 def labelled_phones(text: str) -> Iterator[Span]:
     """Find telephone, fax and pager numbers behind a label, however short."""
+    yield from (Span(*match.span(1), "phone") for match in _EXTENSION_CALLED.finditer(text))
     for match in _LABELLED_PHONE.finditer(text):
         if 3 <= len(_DIGITS.findall(match[1])) <= 15:
             yield Span(*match.span(1), "phone")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from data_prep.deid.spans import Span
-from data_prep.deid.words import is_common, is_report_word
+from data_prep.deid.words import EPONYM_NOUNS, eponyms, is_common, is_report_word
 
 _STATES = (
     "AL|AK|AZ|AR|CA|CO|CT|DE|FL|GA|HI|ID|IL|IN|IA|KS|KY|LA|ME|MD|MA|MI|MN|MS|MO|MT|NE|NV|NH|NJ|NM|NY|NC|ND|OH|OK|OR|PA|RI|"
@@ -23,7 +23,8 @@ _STATE_NAMES = (
     "Pennsylvania|Rhode Island|South Carolina|South Dakota|Tennessee|Texas|Utah|Vermont|Virginia|Washington|"
     "West Virginia|Wisconsin|Wyoming|Ontario|Quebec|Alberta|Manitoba|Saskatchewan|Nova Scotia|New South Wales|Queensland"
 )
-_CAP = r"[A-ZÀ-ÖØ-Þ][\w'’.-]{1,30}+"  # possessive, and with its hyphens: one way to read a word
+# Possessive, and with its hyphens: there is one way to read a word, so that nothing is read twice.
+_CAP = r"(?:(?:St|Ste|Sta|Mt|Ft|[NSEW])\.|[A-ZÀ-ÖØ-Þ][\w'’-]{1,30}+)"
 _TOWN = rf"{_CAP}(?: {_CAP}){{0,3}}"
 _US_ZIP = r"\d{5}(?:-\d{4})?"
 _UK_CODE = r"[A-Z]{1,2}\d[A-Z\d]?\s\d(?!MM|CM|ST|ND|RD|TH|MG|ML|DA)[A-Z]{2}"
@@ -47,16 +48,23 @@ _STREET = re.compile(
 )
 _STREET_BEHIND = re.compile(  # Lindenallee 14, 80331 München; 12 rue de la Paix, 75002 Paris; Via Roma 3
     rf"(?<![\w])(?:[A-ZÄÖÜ][\w-]{{2,30}}(?:straße|strasse|str\.|allee|weg|platz|gasse|damm|ufer|gade|gatan|laan|straat)|"
-    rf"(?:Via|Viale|Calle|Avenida|Rua|Rue|Plaza|Piazza)\s{_TOWN})\s\d{{1,4}}[a-z]?\b(?:,\s?(?:[A-Z]{{1,2}}-)?\d{{4,5}}\s{_TOWN})?"
+    r"(?:Via|Viale|Calle|C/|Avenida|Avda\.|Rua|Rue|Plaza|Piazza|Paseo)\s(?:[\w'’.-]{1,20}\s?){1,5},?)"
+    rf"\s\d{{1,4}}[a-z]?\b(?:,\s?(?:[A-Z]{{1,2}}-)?\d{{4,5}}\s{_TOWN})?"
     rf"|(?<![\w])\d{{1,4}},?\s(?:bis\s)?(?:rue|avenue|boulevard|place|chemin|quai|via|calle)\s[\w'’ -]{{3,40}},\s\d{{5}}\s{_TOWN}"
+)
+_HOUSE = re.compile(  # Flat 3B, Rowan Court, Leeds; Rose Cottage, Mill Lane, Upper Wexford
+    rf"(?<![\w])(?:{_FLAT},\s{_CAP}(?:\s{_CAP}){{0,2}}\s(?:House|Mansions|Towers|{_WAY})\b|"
+    rf"{_CAP}(?:\s{_CAP})?\s(?:Cottage|House|Farm|Lodge|Villa)(?=,\s{_CAP}))"
+    rf"(?:,\s{_CAP}(?:\s{_CAP}){{0,2}}){{0,3}}(?:,?\s{_CODE})?(?!\w)"
+    rf"|(?<![\w])\d{{1,6}}\s(?:County Road|State Route|Highway|Hwy|Route)\s\d{{1,4}}\b{_TAIL}"
 )
 _BOX = re.compile(rf"\bP\.?\s?O\.?\s?Box\s\d{{1,6}}{_TAIL}", re.I)
 _TOWN_CODE = re.compile(rf"(?<![\w]){_TOWN},?\s(?:(?:{_STATES})\.?,?\s(?:{_US_ZIP}|{_CA_CODE})|{_UK_CODE})(?!\w)")
 _TOWN_STATE = re.compile(rf"(?<![\w.-]){_TOWN},\s(?:(?!MD\b|PA\b|DO\b|MA\b|ND\b|MS\b|DC\b|CT\b|PE\b|OR\b|IN\b|VA\b)(?:{_STATES})\b|(?:{_STATE_NAMES})\b)(?![-\w])")  # fmt: skip
 _CODE_ALONE = re.compile(rf"(?<![\w-])(?:{_UK_CODE}(?!\w)|\b(?:zip|postcode|postal code|post code)(?:\scode)?\s?[:#]?\s?{_CODE}(?!\w))", re.I)  # fmt: skip
 _LIVING = re.compile(
-    r"\b(?:lives?|living|lived|resides?|residing|resided|resident|native|citizen|born|moved|moving|relocated|travel(?:l?ed|s|l?ing)?|"
-    r"trip|returned|hails?|commutes|grew up|raised|visiting|vacation(?:ing)?|homeless shelter)\s(?:\w+\s)?(?:in|of|from|to|at)\s"
+    r"\b(?i:lives?|living|lived|resides?|residing|resided|resident|native|citizen|born|moved|moving|relocated|travel(?:l?ed|s|l?ing)?|"
+    r"trip|returned|hails?|commutes|grew up|raised|originally|comes|hailing|visiting|vacation(?:ing)?|homeless shelter)\s(?:\w+\s)?(?:in|of|from|to|at)\s"
     rf"(?:the\s(?:city|town|village)\sof\s)?({_TOWN}(?:,\s(?:{_STATES}|{_STATE_NAMES})\b)?)"
 )
 _ADDRESS_LABEL = re.compile(r"\b(?:home |mailing |street |postal )?address\s?:\s{0,3}([^\s:\ue000][^\n:\ue000]{3,100})", re.I)
@@ -81,7 +89,7 @@ _TYPE = (
 _WEAK_TYPE = re.compile(
     r"(?:Imaging|Diagnostics?|Rehab(?:ilitation)?|Manor|Walk-in|Practice|Surgery|Radiology|Pathology|Orthop(?:a)?edics|Cardiology|"
     r"Oncology|Dermatology|Pediatrics|Gastroenterology|Urology|Neurology|Associates|Health|NHS|Labs?|Laborator(?:y|ies)|College|"
-    r"University|Foundation|Institute|Primary Care|Internal Medicine|Family Medicine|Family Health|Emergency Care|Hospice|"
+    r"Foundation|Institute|Primary Care|Internal Medicine|Family Medicine|Family Health|Emergency Care|Hospice|"
     r"Clinics?|Klinik|Pharmacy|Assisted Living)"
 )
 _CONNECTED = r"(?:(?:\s(?:(?:of|and|the|de|la|del|&|St\.?|Saint|San|Santa|Sta\.?)\s){1,2}|\s)" + _CAP + r")"
@@ -104,6 +112,10 @@ _FAMOUS = re.compile(
     r"(?!\s(?:scores?|classification|criteria|staging|grade|scale|system|solution))"
 )
 _POSSESSIVE_SAINT = re.compile(r"\b(?:at|from|to)\s((?:St\.?|Saint)\s[A-Z][a-z]{2,20}(?:['’]s|s['’])?)(?![\w'’])(?!\s(?:valve|score|disease|fire))")
+_WHERE = re.compile(
+    r"\b(?:transfer(?:red)?|admitted|referred|sent|discharged|followed|biopsied|seen|imaged|treated|performed|done|obtained|scanned|"
+    rf"transplanted|delivered|evaluated|hospitali[sz]ed)\s(?:back\s)?(?:to|from|at)\s(?:the\s)?({_CAP}(?:\s{_CAP}){{0,3}})"
+)
 _LOWER = re.compile(r"\b(?:in|at|from|to|@)\s((?:[a-z'’.]{2,20}\s){1,3}(?:clinic|hospital|infirmary|medical cent(?:er|re)|hospice|nursing home|care home))\b")  # fmt: skip
 _GENERAL = re.compile(rf"\b(?:at|from|to|in)\s({_CAP}(?:\s{_CAP}){{0,2}}\s(?:General|Memorial|Presbyterian|Baptist|Methodist|Regional|Mercy))\b(?!\s[A-Z])")  # fmt: skip
 _TYPE_HINT = re.compile(
@@ -112,7 +124,10 @@ _TYPE_HINT = re.compile(
     r"Family|Internal|Primary|Physicians|Practice|Radiol|Pathol|Ortho|Cardiol|Oncol|Dermat|Pediat|Gastro|Urolo|Neuro|Assoc|NHS|"
     r"Genetics|Reference|Lab|Pharm|Institute|School|College|Universit|Found|Charit|Klinik|Kranken|Spital|General)"
 )
-_REACH = 90
+_DIGITS = re.compile(r"\d{1,20}")
+_HOUSES = re.compile(r"\b(?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|Rm|Room|Bldg|Building|Cottage|House|Farm|Lodge|Villa|County|State|Highway|Hwy|Route)\b")
+_BOXES = re.compile(r"\b[Bb][Oo][Xx]\b")
+_REACH = 120
 # Words that say which kind of place it is, and not which place.
 _KINDS_OF_PLACE = frozenset(
     """
@@ -137,21 +152,22 @@ _LEADING = re.compile(r"^(?:(?:The|In|At|From|To|By|For|With|And|On|Of|Per|See|S
 
 def addresses(text: str) -> Iterator[Span]:
     """Find streets, boxes, towns with state or code, and towns people live in."""
-    for match in _STREET.finditer(text):
+    for match in _in_windows(_STREET, text, _DIGITS):
         words = re.findall(r"[^\W\d_]{3,}", match[1])
         if match[1].isupper() and all(is_common(word) for word in words):
             continue
         if words and all(is_common(word) for word in words) and not re.search(r",|\d{5}|Street|Road|Avenue|Ave\b|Lane|Drive", match[0]):  # fmt: skip
             continue
         yield Span(match.start(), match.end(), "address")
-    for pattern in (_STREET_BEHIND, _BOX, _TOWN_CODE, _CODE_ALONE):
-        yield from (Span(*match.span(), "address") for match in pattern.finditer(text))
+    for pattern, hint in ((_STREET_BEHIND, _DIGITS), (_HOUSE, _HOUSES), (_BOX, _BOXES), (_TOWN_CODE, _DIGITS), (_CODE_ALONE, _DIGITS)):
+        yield from (Span(*match.span(), "address") for match in _in_windows(pattern, text, hint))
     for match in _TOWN_STATE.finditer(text):
         if not is_common(match[0].split(",")[0].split()[-1]):
             yield Span(*match.span(), "address")
     for match in _LIVING.finditer(text):
         place = match[1].rstrip(".")
-        if not all(is_common(word) for word in place.replace(",", " ").split()) and not re.fullmatch(_STATE_NAMES, place):
+        words = place.replace(",", " ").split()
+        if not all(is_common(word) for word in words) and not place.isupper() and not re.fullmatch(_STATE_NAMES, place):
             yield Span(match.start(1), match.start(1) + len(place), "address")
     for match in _ADDRESS_LABEL.finditer(text):
         if re.search(r"\d", match[1]):
@@ -161,7 +177,7 @@ def addresses(text: str) -> Iterator[Span]:
 def institutions(text: str) -> Iterator[Span]:
     """Find hospitals, practices, laboratories and the like that are named."""
     yield from (Span(*match.span(), "institution") for match in _FAMOUS.finditer(text))
-    for match in _near_types(text):
+    for match in _in_windows(_NAMED, text, _TYPE_HINT):
         start = match.start()
         leading = _LEADING.match(match[1])
         if leading is not None:
@@ -179,25 +195,33 @@ def institutions(text: str) -> Iterator[Span]:
             yield _undotted(text, *match.span())
     for pattern in (_POSSESSIVE_SAINT, _GENERAL):
         yield from (Span(*match.span(1), "institution") for match in pattern.finditer(text) if not _all_ordinary(match[1]))
+    for match in _WHERE.finditer(text):
+        words = re.findall(r"[\w'’-]+", match[1])
+        behind = re.match(r"\s([a-z-]+)", text[match.end() : match.end() + 24])
+        if behind is not None and behind[1] in EPONYM_NOUNS:
+            continue
+        if len(words[0]) > 3 and not words[0].isupper() and not any(_ordinary_place(word) or word.lower() in eponyms() for word in words):
+            yield _undotted(text, *match.span(1))
     for match in _LOWER.finditer(text):
         words = match[1].split()[:-1]
         if not any(_ordinary_place(word) for word in words):
             yield Span(*match.span(1), "institution")
 
 
-def _near_types(text: str) -> Iterator[re.Match[str]]:
-    """Matches of the pattern of named institutions, which is tried only around the words that say the type."""
-    done = 0
-    for hint in _TYPE_HINT.finditer(text):
-        if hint.start() < done:
-            continue
-        start, end = max(done, hint.start() - _REACH), hint.end() + _REACH
-        if start > 0 and start > done and text[start - 1].isalnum():
-            start = text.find(" ", start, hint.start()) + 1 or hint.start()
-        for match in _NAMED.finditer(text, start, min(len(text), end)):
-            yield match
-            done = match.end()
-        done = max(done, hint.end())
+def _in_windows(pattern: re.Pattern[str], text: str, hint: re.Pattern[str]) -> Iterator[re.Match[str]]:
+    """Matches of a pattern that is tried only around what it cannot do without."""
+    start = end = -1
+    for found in hint.finditer(text):
+        first, last = max(0, found.start() - _REACH), min(len(text), found.end() + _REACH)
+        if first > end:
+            if end > 0:
+                yield from pattern.finditer(text, start, end)
+            start = first
+            if start > 0 and text[start - 1].isalnum():  # not in the middle of a word
+                start = text.find(" ", start, found.start()) + 1 or found.start()
+        end = last
+    if end > 0:
+        yield from pattern.finditer(text, start, end)
 
 
 def _undotted(text: str, start: int, end: int) -> Span:

@@ -47,7 +47,7 @@ _REPORT_WORDS = frozenset(
     pneumothorax pneumonia cardiomegaly atelectasis opacity opacities infiltrate infiltrates consolidation granuloma
     emphysema edema oedema fracture fractures catheter tube lines line tip mediastinum hilar hila hilum silhouette
     diaphragm costophrenic vascularity osseous calcified tortuous degenerative kyphosis scoliosis sternotomy clips stent
-    pacemaker picc port cath redemonstrated redemonstration visualized visualised demonstrated demonstrates suggest
+    billing court justice pacemaker picc port cath redemonstrated redemonstration visualized visualised demonstrated demonstrates suggest
     suggested suggests consistent correlate correlation clinically acute chronic mild moderate severe interim followup
     negative positive increased decreased grossly stably again mildly heart size contour contours midline trachea
     """.split()
@@ -55,9 +55,9 @@ _REPORT_WORDS = frozenset(
 # Given names that are words: alone before a verb they prove nothing.
 AMBIGUOUS_NAMES = frozenset(
     """
-    al alpha amber angel april art august autumn bill bob buddy candy carol chase christian clay crystal dale dawn dean
-    delta drew earl eve faith forest frank gene ginger glen grace grant harmony heath heather holly hope iris ivy jack jasmine
-    jean jewel joy june king lane lily mark marsh max may melody mercedes miles misty norm olive opal page pansy pat
+    al alpha amber angel april art august autumn bill bob buddy candy chase christian clay crystal dale dawn dean
+    delta drew earl eve faith forest frank gene ginger glen grace grant harmony heath holly hope iris ivy
+    jewel joy june king lane lily mark marsh max may melody mercedes miles misty norm olive opal page pansy pat
     patience pearl penny pepper phoenix pierce piper poppy precious ray reed rich rob robin rocky rod rose ruby rusty
     sage sandy scarlet sierra sky star sterling stone storm summer sunny tab tan terry unique van violet wade warren will
     willow winter woody
