@@ -45,7 +45,7 @@ _NUMERIC = re.compile(
 _RATIO = re.compile(r"(?:tit(?:er|re)s?|dilut\w{1,6}|ratio|risk|prevalence|incidence|frequency|chance)\W[^\n]{0,20}$", re.I)  # fmt: skip
 _WRITTEN = re.compile(
     rf"(?<![\w-]){_WEEKDAY}(?:"
-    rf"(?:the\s)?{_DAY}{_ORDINAL}(?:\s?[-–&/]\s?{_DAY}{_ORDINAL})?\.?[\s-]{{0,2}}(?:of\s)?"
+    rf"{_DAY}{_ORDINAL}(?:\s?[-–&/]\s?{_DAY}{_ORDINAL})?\.?[\s-]{{0,2}}(?:of\s)?"
     rf"{_MONTH}(?:[\s,./-]{{0,3}}{_YEAR}|[ -]\d\d(?!\s?{_UNITS}|[\d:%]))?(?![\w%])"  # 12 March 2019, 12-Mar-19
     rf"|{_MONTH}[\s./-]{{0,2}}{_DAY}{_ORDINAL}(?:\s?(?:[-–&]|and|to)\s?{_DAY}{_ORDINAL})?"
     rf"(?:[\s,./-]{{1,3}}{_YEAR})?(?![\w/%-])(?![:.]\d)"  # March 12, 2019

@@ -64,7 +64,7 @@ _COLON_LABEL = re.compile(
 _LAST_WORD = re.compile(r"([^\W\d_]+)['’.]?(?:s['’]?)?[ \t]{0,3}$")
 # Words of the labels: a colon behind any other word needs no closer look.
 _LABEL_WORDS = frozenset(re.findall(r"[^\W\d_]+", re.sub(r"\\.|\[[^\]]*\]|\?", " ", _COLON_LABEL.pattern.lower()))) | frozenset(
-    ("neighbour", "neighbor", "authorised", "authorized", "finalised", "finalized", "fiancé", "fiancée", "fiance", "fiancee", "c")
+    ("forename", "neighbour", "neighbor", "authorised", "authorized", "finalised", "finalized", "fiancé", "fiancée", "fiance", "fiancee", "c")
 )
 _LOWER_LABEL = re.compile(r"(?<![\w-])(?:pt|patient)(?:['’]s)?[ \t]name[ \t](?:is[ \t])?(?=[^\W\d_])|(?<![\w-])(?:my|his|her|whose)[ \t]name[ \t]is[ \t](?=[^\W\d_])", re.I)  # fmt: skip
 _TOLD = re.compile(
@@ -89,6 +89,16 @@ _GREETING = re.compile(
 _SIGN_OFF = re.compile(r"(?:(?:^|\s)[—–-]{1,2}|/s/|~)[ \t]{0,2}$", re.M)
 _TO_LINE_END = re.compile(r"[A-ZÀ-ÖØ-Þ][\w'’. -]{1,40}\s{0,3}(?:\n|$)")
 _LABEL_REACH = 48
+_LAST_BEFORE = re.compile(r"([^\W\d_]+|[/~—–-])[\s,.!(“\"']{0,12}$")
+# Words of the three patterns above, which are tried only behind one of these.
+_TELLING_WORDS = frozenset(
+    word
+    for pattern in (_TOLD, _ROLE_NO_COLON, _GREETING)
+    for word in re.findall(r"[^\W\d_]+", re.sub(r"\\.|\[ \\t\]|\?", " ", pattern.pattern.lower()))
+) | frozenset(
+    ("neighbour", "neighbor", "authorised", "authorized", "finalised", "finalized", "labelled", "labeled", "fiancé", "fiancée")
+    + ("fiance", "fiancee", "contacted", "phone", "telephone", "result", "results", "w", "u", "thank", "thanks", "you")
+)
 _CARET = re.compile(r"(?<![\w^/])[A-Za-zÀ-Þ][^\W\d_][\w'’-]{0,30}\^(?=[^\W\d_])[\w'’. -]{1,30}(?:\^[\w'’. -]{0,30}){0,3}")
 _INITIALS = re.compile(r"(?<![\w.-])[A-Z]{2,3}(?=[/:,.;)\s]|$)(?!:\d)")
 _BEFORE_INITIALS = re.compile(
@@ -168,6 +178,9 @@ def _labelled(text: str) -> Iterator[tuple[int, int]]:
 def _told(text: str, words: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
     """Names behind a verb of telling, a role, a relative, a greeting: two words, or one of the lists."""
     for match in words:
+        last = _LAST_BEFORE.search(text, max(0, match.start() - 24), match.start())
+        if last is None or (last[1][0].isalpha() and last[1].lower() not in _TELLING_WORDS):
+            continue
         before = text[max(0, match.start() - _LABEL_REACH) : match.start()]
         told = _TOLD.search(before) is not None
         if not told and not _ROLE_NO_COLON.search(before) and not _GREETING.search(before):

@@ -48,7 +48,7 @@ _LABELLED_PHONE = re.compile(
 _EXTENSION_CALLED = re.compile(r"\b(?:call|dial|phone|tel|contact|reached|at|on)\s(?:me\s|at\s|on\s)?(x\s?\d{3,5})\b", re.I)
 
 _VALUE = (
-    r"(?:(?:[A-Za-z]{1,4}[ /-]){0,2}(?:\d{2,5}(?:[ -]\d{2,5}){1,4}(?:-[A-Z]{1,3})?(?![\w./-])|[A-Za-z0-9]{0,8}\d[\w./-]{0,24}))"
+    r"(?:(?:[A-Za-z]{1,4}[ /-]){0,2}(?:\d{2,5}(?:[ -]\d{2,5}){1,4}+(?:-[A-Z]{1,3})?(?![\w/-])(?!\.\d)|[A-Za-z0-9]{0,8}\d[\w./-]{0,24}))"
 )
 _LABEL = re.compile(
     r"(?<![\w-])(?:"

@@ -15,7 +15,7 @@ from data_prep.deid.dates import ages, dates
 from data_prep.deid.names import names
 from data_prep.deid.numbers import formed_ids, labelled_ids, labelled_phones, machine_addresses, phones
 from data_prep.deid.places import addresses, institutions
-from data_prep.deid.spans import PLACEHOLDER, Span, blank
+from data_prep.deid.spans import BARRIER, PLACEHOLDER, Span, blank
 
 ENGINE = "medvlp-rules-1"
 # What is found first is taken first: the sure forms before those that need a guess.
@@ -52,14 +52,14 @@ def find_identifiers(text: str, recogniser: Recogniser | None = None) -> list[Sp
     """
     found: list[Span] = []
     masked = blank(text, [match.span() for match in PLACEHOLDER.finditer(text)])
+    if recogniser is not None:  # first, while the text is whole; what it finds is a name whatever else would fit
+        named = (Span(start, end, "name") for start, end in recogniser(masked) if BARRIER not in masked[start:end])
+        found += _apart(named)
+        masked = blank(masked, [(span.start, span.end) for span in found])
     for _ in range(_MAX_PASSES):
         new: list[Span] = []
         for rule in _RULES:
             hits = list(_apart(rule(masked)))
-            new += hits
-            masked = blank(masked, [(span.start, span.end) for span in hits])
-        if recogniser is not None:
-            hits = list(_apart(Span(start, end, "name") for start, end in recogniser(masked)))
             new += hits
             masked = blank(masked, [(span.start, span.end) for span in hits])
         if not new:
