@@ -24,7 +24,9 @@ def deid(
     columns: Annotated[str, typer.Option(help="Of tables: columns with free text, by comma.")] = "",
     id_columns: Annotated[str, typer.Option(help="Of tables: columns with record numbers, which get pseudonyms.")] = "",
     keep_columns: Annotated[str, typer.Option(help="Of tables: columns kept as they are; others are left out.")] = "",
-    dates: Annotated[DateRule, typer.Option(help="Of DICOM files: remove dates, or shift them per patient.")] = DateRule.remove,
+    dates: Annotated[
+        DateRule, typer.Option(help="Of DICOM files: remove dates, or shift them per patient.")
+    ] = DateRule.remove,
     secret: Annotated[
         str | None, typer.Option(metavar="VARIABLE", help="Environment variable with the secret behind pseudonyms.")
     ] = None,
@@ -42,7 +44,9 @@ def deid(
     from medvlp.config import import_from_checkout
 
     job = import_from_checkout("data_prep.deid.job")
-    recogniser = import_from_checkout("data_prep.deid.recogniser").spacy_recogniser(names) if names is not None else None
+    recogniser = (
+        import_from_checkout("data_prep.deid.recogniser").spacy_recogniser(names) if names is not None else None
+    )
     options = job.Options(
         columns=_listed(columns),
         id_columns=_listed(id_columns),

@@ -17,9 +17,7 @@ SET = Annotated[
 
 DEIDENTIFIED = Annotated[
     bool,
-    typer.Option(
-        "--already-deidentified", help="Skip de-identification: free text and DICOM carry no identifiers."
-    ),
+    typer.Option("--already-deidentified", help="Skip de-identification: free text and DICOM carry no identifiers."),
 ]
 
 

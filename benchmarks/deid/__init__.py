@@ -1,1 +1,1 @@
-"""Does de-identification of text find what it must, and leave what is medical? Not here: the rules, the planted texts."""
+"""Does de-identification of text find what it must, and leave what is medical? Not here: the rules."""

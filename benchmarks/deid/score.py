@@ -63,9 +63,9 @@ def score(texts: Sequence[Planted], find: Finder) -> dict[str, Any]:
     """Compare what is found with what was planted.
 
     Returns:
-        By kind and for ``all``: ``covered`` (planted places of which every letter and digit was found), ``touched`` (any
-        character), ``strict`` (same borders and kind), ``precision`` (found places that touch a planted one of any kind);
-        and ``keep``, the share of phrases still in the text.
+        By kind and for ``all``: ``covered`` (planted places of which every letter and digit was found), ``touched``
+        (any character), ``strict`` (same borders and kind), ``precision`` (found places that touch a planted one of
+        any kind); and ``keep``, the share of phrases still in the text.
     """
     counts = {kind: dict.fromkeys(("planted", "covered", "touched", "strict", "found", "right"), 0) for kind in KINDS}
     kept = phrases = 0
@@ -124,7 +124,7 @@ def markdown(found: dict[str, Any]) -> str:
     lines = [
         f"{found['rules']['num_texts']} texts of `{found['texts']}`, engine {found['engine']}; 95 % Wilson intervals.",
         "",
-        "| kind | planted | recall, every character | recall, any character | same borders and kind | precision (found) |",
+        "| kind | planted | recall, every character | recall, any character | borders and kind | precision (found) |",
         "|---|---|---|---|---|---|",
     ]
     for kind, row in found["rules"]["kinds"].items():
@@ -136,7 +136,9 @@ def markdown(found: dict[str, Any]) -> str:
     lines += ["| floor | recall, every character | precision | phrases that survive |", "|---|---|---|---|"]
     for name, floor in found["floors"].items():
         row = floor["kinds"]["all"]
-        lines.append(f"| remove {name} | {_cell(row['covered'])} | {_cell(row['precision'])} | {_cell(floor['keep'])} |")
+        lines.append(
+            f"| remove {name} | {_cell(row['covered'])} | {_cell(row['precision'])} | {_cell(floor['keep'])} |"
+        )
     return "\n".join(lines)
 
 

@@ -23,7 +23,8 @@ _NUMBER = r"(?:0?[1-9]|1[0-2])"
 _YEAR = r"(?:(?:19|20)\d\d|['’]\d\d)"
 _ORDINAL = r"(?:\s?(?:st|nd|rd|th))?"
 _UNITS = (
-    r"(?:mm|cm|mg|mcg|µg|ug|g|kg|ml|cc|dl|mL|dL|L|m|Gy|mGy|mSv|MBq|mCi|Hz|kV|mA|HU|U|IU|%|x|×|weeks?|months?|days?|hours?|years?|"
+    r"(?:mm|cm|mg|mcg|µg|ug|g|kg|ml|cc|dl|mL|dL|L|m|Gy|mGy|mSv|MBq|mCi|Hz|kV|mA|HU|U|IU|%|x|×|weeks?|months?|days?|"
+    r"hours?|years?|"
     r"hrs?|times|cycles?|units?|nodes?|cores?|lymph|points?|levels?|slides?|blocks?|fractions?)\b"
 )
 _NO_UNIT = rf"(?!\s?{_UNITS})(?!\s?%)"
@@ -42,7 +43,10 @@ _NUMERIC = re.compile(
     rf"|{_NUMBER}[/]\s?(?:19|20)\d\d{_END}"  # 03/2019
     r")"
 )
-_RATIO = re.compile(r"(?:tit(?:er|re)s?|dilut\w{1,6}|ratio|risk|prevalence|incidence|frequency|chance)\W[^\n]{0,20}$", re.I)  # fmt: skip
+_RATIO = re.compile(
+    r"(?:tit(?:er|re)s?|dilut\w{1,6}|ratio|risk|prevalence|incidence|frequency|chance)\W[^\n]{0,20}$",
+    re.I,
+)
 _WRITTEN = re.compile(
     rf"(?<![\w-]){_WEEKDAY}(?:"
     rf"{_DAY}{_ORDINAL}(?:\s?[-–&/]\s?{_DAY}{_ORDINAL})?\.?[\s-]{{0,2}}(?:of\s)?"
@@ -58,27 +62,36 @@ _WRITTEN = re.compile(
 # Month names that are ordinary words need more than a number behind them when they are not capitalised.
 _WORD_MONTH = re.compile(r"\b(?:may|mar|mars|march|dec|sep|sept|jan|jun|oct|mai)\b")
 _MONTH_START = re.compile(
-    r"\b(?:[Jj](?:an|AN|u[nilI]|U[NL])|[Ff](?:eb|EB|[eé]v)|[Mm](?:a[riyR]|A[RYI]|är)|[Aa](?:[pPvb]r|PR|[uU][gG]|o[uû]t|go)|[Ss](?:ep|EP)|"
+    r"\b(?:[Jj](?:an|AN|u[nilI]|U[NL])|[Ff](?:eb|EB|[eé]v)|[Mm](?:a[riyR]|A[RYI]|är)|[Aa](?:[pPvb]r|PR|[uU][gG]|"
+    r"o[uû]t|go)|[Ss](?:ep|EP)|"
     r"[Oo](?:[ck]t|CT)|[Nn](?:ov|OV)|[Dd](?:[eé][czi]|EC)|[Ee]ner|\d{1,2}(?:[A-Z][A-Z]{2}|[A-Z][a-z]{2})(?=\d|\b))"
 )
-_MONTH_ALONE = re.compile(r"(January|February|April|June|July|August|September|October|November|December)\b|(March|May)\b")
+_MONTH_ALONE = re.compile(
+    r"(January|February|April|June|July|August|September|October|November|December)\b|(March|May)\b"
+)
 _BEFORE_MONTH = re.compile(r"\b(?:in|since|last|this|next|early|late|mid|until|of|by|during)[ -]$")
 _REACH = 26  # longest weekday and day before a month's name, and day and year behind it
 _SEASON = re.compile(
-    r"\b(?:(?:in|since|last|early|late|during|of)\s(?:the\s)?)(?:spring|summer|fall|autumn|winter)(?:\sof)?\s((?:19|20)\d\d)\b"
+    r"\b(?:(?:in|since|last|early|late|during|of)\s(?:the\s)?)(?:spring|summer|fall|autumn|winter)(?:\sof)?\s((?:19|"
+    r"20)\d\d)\b"
     r"|\b(?:Christmas(?:\s(?:Day|Eve))?(?!\s(?:disease|tree|factor))|Thanksgiving|Easter(?:\s(?:Sunday|Monday))?|"
     r"New\sYear['’]s\s(?:Day|Eve)|Halloween|(?:Memorial|Labou?r|Independence|Boxing)\sDay|4th\sof\sJuly)\b"
 )
-_PARTIAL = re.compile(rf"(?<![\w/.,+-]){_NUMBER}/{_DAY}(?![\w/%+])(?![.-]\d)|(?<![\w/.,+-])(?:1[3-9]|2\d|3[01])/{_NUMBER}(?![\w/%+])(?![.-]\d)")  # fmt: skip
+_PARTIAL = re.compile(
+    rf"(?<![\w/.,+-]){_NUMBER}/{_DAY}(?![\w/%+])(?![.-]\d)|(?<![\w/.,+-])(?:1[3-9]|2\d|"
+    rf"3[01])/{_NUMBER}(?![\w/%+])(?![.-]\d)"
+)
 _BEFORE_PARTIAL = re.compile(
-    r"(?:\b(?:on|dated?|since|from|until|till|through|thru|by|seen|pt|patient|dob|d\.o\.b\.?|lmp|edd|edc|exam|study|film|"
+    r"(?:\b(?:on|dated?|since|from|until|till|through|thru|by|seen|pt|patient|dob|d\.o\.b\.?|lmp|edd|edc|exam|study|"
+    r"film|"
     r"films|scan|cxr|ct|mri|xr|us|prior|yesterday|today|tomorrow|admitted|discharged|arrived|received|reported|signed|"
     r"due|appt|appointment|f/u|visit|clinic|surgery|effective|as of|again|dos|collected|drawn|done|performed|ordered)"
     r"|[\ue000])[\s:,(]{1,3}$",
     re.I,
 )
 _AFTER_PARTIAL = re.compile(
-    r"\s{0,2}(?:of\b|lymph|node|core|block|slide|strength|pain|positive|negative|involved|sampled|intensity|murmur|systolic|"
+    r"\s{0,2}(?:of\b|lymph|node|core|block|slide|strength|pain|positive|negative|involved|sampled|intensity|murmur|"
+    r"systolic|"
     r"pack|tab|dose|cup|teaspoon|power|motor|day|week|month|visit|view|point|quadrant|level|segment|glomerul|"
     rf"case|patient|vision|{_UNITS})",
     re.I,
@@ -90,16 +103,21 @@ _LABELLED = re.compile(
     re.I,
 )
 _ON_THE_NTH = re.compile(
-    rf"\b(?:on|since|until|for|by)\sthe\s({_DAY}(?:st|nd|rd|th))(?=\s?[.;)]|,|\s?$|\s(?:of\s(?:this|last|the|next)\smonth))", re.M
+    rf"\b(?:on|since|until|for|by)\sthe\s({_DAY}(?:st|nd|rd|th))(?=\s?[.;)]|,|\s?$|\s(?:of\s(?:this|last|the|"
+    r"next)\smonth))",
+    re.M,
 )
-_TIME_BEHIND = re.compile(rf"(?:\s{{0,2}}(?:at|@|,|T)?\s{{0,2}}|T){_CLOCK}(?:\s?(?:hrs?|hours|h|[A-Z]{{2,3}}T|UTC|GMT|Z)\b|[+-]\d\d:?\d\d\b)?")  # fmt: skip
+_TIME_BEHIND = re.compile(
+    rf"(?:\s{{0,2}}(?:at|@|,|T)?\s{{0,2}}|T){_CLOCK}(?:\s?(?:hrs?|hours|h|[A-Z]{{2,3}}T|UTC|GMT|Z)\b|[+-]\d\d:?\d\d\b)?"
+)
 
 _TENS = "(?:ninety|one[ -]hundred(?:[ -]and)?)"
 _UNITS_WORDS = "(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)"
 _AGE_NUMBER = rf"((?:9\d|1[01]\d|12[0-5])|{_TENS}(?:[ -]{_UNITS_WORDS})?)"
 _AGE = re.compile(
     rf"(?<![\w./-]){_AGE_NUMBER}(?:\+)?(?:"
-    r"[\s-]{0,2}(?:years?|yrs?|yr\.|y)[\s-]{0,2}(?:old|of[\s-]age|/o|o\b)|\s?y/?o\b|[- ]?jährige?[rns]?\b|\sans\b|(?:st|nd|rd|th)\sbirthday|\s?/\s?[MF]\b|\s?[yY]\s?/?\s?[MF]\b|\s?-?\s?years?\)"
+    r"[\s-]{0,2}(?:years?|yrs?|yr\.|y)[\s-]{0,2}(?:old|of[\s-]age|/o|o\b)|\s?y/?o\b|[- ]?jährige?[rns]?\b|\sans\b|"
+    r"(?:st|nd|rd|th)\sbirthday|\s?/\s?[MF]\b|\s?[yY]\s?/?\s?[MF]\b|\s?-?\s?years?\)"
     r"|\s?[MF]\b(?!\s?[/=])|\s(?:yo\b|y\.o\.|year[s-]{0,2})\s?(?:male|female|man|woman|gentleman|lady|[MF]\b)"
     r"|\syears?\sand\s)",
     re.I,
@@ -122,7 +140,11 @@ def dates(text: str) -> Iterator[Span]:
         found.append(match.span())
     found += [match.span(1) for match in _LABELLED.finditer(text)]
     for match in _around_months(text):
-        if match[0].islower() and _WORD_MONTH.search(match[0]) and not re.search(r"\d{4}|\d(?:st|nd|rd|th)\b", match[0]):
+        if (
+            match[0].islower()
+            and _WORD_MONTH.search(match[0])
+            and not re.search(r"\d{4}|\d(?:st|nd|rd|th)\b", match[0])
+        ):
             continue
         if not re.search(r"[A-Z]", match[0]) and not re.search(r"\d", match[0]):
             continue
@@ -149,7 +171,9 @@ def _around_months(text: str) -> Iterator[re.Match[str]]:
         match = _WRITTEN.search(text, max(done, month.start() - _REACH), min(len(text), month.end() + 2 * _REACH))
         if match is None:
             match = _MONTH_ALONE.match(text, month.start())
-            if match is None or (match[2] and not _BEFORE_MONTH.search(text[max(0, month.start() - 8) : month.start()])):
+            if match is None or (
+                match[2] and not _BEFORE_MONTH.search(text[max(0, month.start() - 8) : month.start()])
+            ):
                 continue
         yield match
         done = match.end()

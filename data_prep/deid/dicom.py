@@ -1,8 +1,9 @@
 """DICOM files by the Basic Application Level Confidentiality Profile (PS3.15 Annex E, table E.1-1 as data).
 
-Beyond the table, which knows only its own attributes: private, overlay and curve groups and attributes of no dictionary
-go, persons' names, dates and times in any other attribute are emptied, instance UIDs are replaced wherever they stand, and
-what is left as text is searched for the identifiers the file itself held. Sequences are walked at every depth.
+Beyond the table, which knows only its own attributes: private, overlay and curve groups and attributes of no
+dictionary go, and so do persons' names, dates and times in any other attribute; instance UIDs are replaced wherever
+they stand, and what is left as text is searched for the identifiers the file itself held. Sequences are walked at
+every depth.
 Pixels are not changed: files whose pixels may show text are named in the warnings.
 """
 
@@ -10,17 +11,15 @@ from __future__ import annotations
 
 import csv
 import functools
-import logging
 import re
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from data_prep.deid.pseudonyms import Pseudonyms
+from data_prep.deid.quiet import quiet
 from data_prep.deid.text import deidentify_text
 
 if TYPE_CHECKING:
@@ -82,7 +81,9 @@ def profile() -> dict[int, str]:
     return {int(row["tag"], 16): row["action"] for row in csv.DictReader(lines)}
 
 
-def deidentify_dicom(dataset: Dataset, pseudonyms: Pseudonyms | None = None, dates: Dates = "remove") -> DeidentifiedDicom:
+def deidentify_dicom(
+    dataset: Dataset, pseudonyms: Pseudonyms | None = None, dates: Dates = "remove"
+) -> DeidentifiedDicom:
     """Apply the profile to a dataset read by pydicom, in place.
 
     Args:
@@ -104,35 +105,6 @@ def _deidentify(dataset: Dataset, pseudonyms: Pseudonyms, dates: Dates) -> Deide
     return DeidentifiedDicom(dataset, cleaner.removed, warnings)
 
 
-_QUIET = threading.Lock()
-_saved: list[Any] = []
-_depth = 0
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom from quoting values in warnings and log lines; safe from several threads at once."""
-    global _depth
-    from pydicom import config
-
-    settings, logger = config.settings, logging.getLogger("pydicom")
-    with _QUIET:
-        if _depth == 0:
-            _saved[:] = [settings.reading_validation_mode, settings.writing_validation_mode, logger.disabled]
-            settings.reading_validation_mode = settings.writing_validation_mode = config.IGNORE
-            logger.disabled = True
-        _depth += 1
-    try:
-        yield
-    finally:
-        with _QUIET:
-            _depth -= 1
-            if _depth == 0:
-                settings.reading_validation_mode, settings.writing_validation_mode, logger.disabled = _saved
-
-
-
-
 def burned_in_warnings(dataset: Dataset) -> list[str]:
     """Say whether the pixels may show text: screenshots, secondary captures, ultrasound, or the file's own word."""
     said = _string(dataset, "BurnedInAnnotation").upper()
@@ -144,7 +116,9 @@ def burned_in_warnings(dataset: Dataset) -> list[str]:
     uid = _string(dataset, "SOPClassUID")
     if uid == _SECONDARY_CAPTURE or uid.startswith(_SECONDARY_CAPTURE + "."):
         reasons.append("secondary capture")
-    if _string(dataset, "Modality").upper() in ("US", "IVUS", "ES", "OT", "SC", "XC", "DOC") or uid.startswith(_ULTRASOUND):
+    if _string(dataset, "Modality").upper() in ("US", "IVUS", "ES", "OT", "SC", "XC", "DOC") or uid.startswith(
+        _ULTRASOUND
+    ):
         reasons.append(f"modality {_string(dataset, 'Modality').upper() or 'US'}")
     kinds = " ".join(str(value).upper() for value in _values(dataset, "ImageType"))
     if re.search(r"SCREEN|SECONDARY|SAVE", kinds):
@@ -162,7 +136,9 @@ class _Cleaner:
     def __init__(self, dataset: Dataset, pseudonyms: Pseudonyms, dates: Dates) -> None:
         self.pseudonyms, self.dates = pseudonyms, dates
         self.removed: Counter[str] = Counter()
-        self.patient = _string(dataset, "PatientID") or _string(dataset, "PatientName") or _string(dataset, "StudyInstanceUID")
+        self.patient = (
+            _string(dataset, "PatientID") or _string(dataset, "PatientName") or _string(dataset, "StudyInstanceUID")
+        )
         self.days = pseudonyms.days(self.patient)
         self.secrets = any_of(identifiers(dataset))
 
@@ -256,7 +232,9 @@ class _Cleaner:
     def _uids(self, element: DataElement) -> None:
         """Replace UIDs that are not the standard's own."""
         values = list(element.value) if element.VM > 1 else [element.value]
-        new = [uid if not uid or str(uid).startswith(_STANDARD_UID) else self.pseudonyms.uid(str(uid)) for uid in values]
+        new = [
+            uid if not uid or str(uid).startswith(_STANDARD_UID) else self.pseudonyms.uid(str(uid)) for uid in values
+        ]
         changed = sum(a != b for a, b in zip(values, new, strict=True))
         if changed:
             self.removed["UID"] += changed
@@ -320,7 +298,9 @@ def _kind(element: DataElement) -> str:
         return "name"
     if element.VR in _DATE_VRS:
         return "date or time"
-    if element.keyword.startswith("Patient") or re.search(r"Birth|Sex|Ethnic|Smoking|Pregnan|Gender|Pronoun", element.keyword):
+    if element.keyword.startswith("Patient") or re.search(
+        r"Birth|Sex|Ethnic|Smoking|Pregnan|Gender|Pronoun", element.keyword
+    ):
         return "patient"
     if re.search(r"Institution|Station|Organization|Department", element.keyword):
         return "institution"
@@ -388,7 +368,7 @@ def _earlier(value: str, days: int) -> str:
     if digits is None:
         return ""
     try:
-        day = datetime.strptime(digits[1], "%Y%m%d") - timedelta(days=days)  # noqa: DTZ007 - DICOM dates have no zone
+        day = datetime.strptime(digits[1], "%Y%m%d") - timedelta(days=days)
     except (ValueError, OverflowError):
         return ""
     return f"{day:%Y%m%d}{digits[2]}"

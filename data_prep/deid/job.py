@@ -14,8 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from data_prep.deid.dicom import METHOD, Dates, deidentify_dicom, quiet
+from data_prep.deid.dicom import METHOD, Dates, deidentify_dicom
 from data_prep.deid.pseudonyms import Pseudonyms
+from data_prep.deid.quiet import quiet
 from data_prep.deid.text import ENGINE, Recogniser, deidentify_text
 from medvlp.data.image import is_dicom
 from medvlp.errors import DataError
@@ -99,8 +100,8 @@ def deidentify_folder(
 ) -> Report:
     """De-identify every DICOM file, text and table below a folder, or one such file.
 
-    Written are ``PATIENT/STUDY/INSTANCE.dcm`` under pseudonyms, ``texts/000001.txt`` and ``tables/000001.csv`` numbered in
-    the order of their paths, ``ledger.json`` and a manifest. What is none of these is counted, not copied.
+    Written are ``PATIENT/STUDY/INSTANCE.dcm`` under pseudonyms, ``texts/000001.txt`` and ``tables/000001.csv`` numbered
+    in the order of their paths, ``ledger.json`` and a manifest. What is none of these is counted, not copied.
 
     Args:
         source: Folder or file.
@@ -160,7 +161,9 @@ class _Job:
                     self._one(number, path, kind, next(done) if kind == "dicom" else None, out)
         if self.report.ledger.kept == 0:
             raise DataError(
-                f"nothing to de-identify ({self.report.ledger})", item="source", remedy="name a folder of DICOM, text or table files"
+                f"nothing to de-identify ({self.report.ledger})",
+                item="source",
+                remedy="name a folder of DICOM, text or table files",
             )
 
     def _one(self, number: int, path: Path, kind: str, result: Any, out: Path | None) -> None:
@@ -194,7 +197,10 @@ class _Job:
             dataset = pydicom.dcmread(path, force=True)
             if not any(keyword in dataset for keyword in ("SOPClassUID", "StudyInstanceUID", "PixelData")):
                 return None
-            study, series = str(dataset.get("StudyInstanceUID", "")), str(dataset.get("SOPInstanceUID", "")) or str(path)
+            study, series = (
+                str(dataset.get("StudyInstanceUID", "")),
+                str(dataset.get("SOPInstanceUID", "")) or str(path),
+            )
             done = deidentify_dicom(dataset, self.pseudonyms, self.options.dates)
             name = f"{dataset.PatientID}/{self.pseudonyms.of(study) or 'study'}/{self.pseudonyms.of(series)}.dcm"
             buffer = io.BytesIO()
@@ -219,7 +225,7 @@ class _Job:
             raise DataError(
                 f"a table with the columns {', '.join(repr(name) for name in rows[0])}",
                 item=path.name,
-                remedy="name its free texts with --columns, its record numbers with --id-columns, others with --keep-columns",
+                remedy="name its free texts with --columns, record numbers with --id-columns, others with --keep-columns",
             )
         require_columns(path, rows, columns)
         left_out = [name for name in rows[0] if name not in columns]
@@ -246,7 +252,9 @@ def _write_rows(stem: Path, source: Path, rows: Sequence[dict[str, str]]) -> Non
         write_text(stem.with_suffix(".jsonl"), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         return
     buffer = io.StringIO(newline="")
-    writer = csv.DictWriter(buffer, list(rows[0]), delimiter="\t" if name.endswith(".tsv") else ",", lineterminator="\n")
+    writer = csv.DictWriter(
+        buffer, list(rows[0]), delimiter="\t" if name.endswith(".tsv") else ",", lineterminator="\n"
+    )
     writer.writeheader()
     writer.writerows(rows)
     write_text(stem.with_suffix(".tsv" if name.endswith(".tsv") else ".csv"), buffer.getvalue())
@@ -286,7 +294,9 @@ def _text(path: Path, encoding: str, item: str) -> str:
     try:
         return path.read_bytes().decode(encoding)
     except UnicodeDecodeError:
-        raise DataError(f"is not {encoding}", item=item, remedy="pass --encoding, for example latin-1 or cp1252") from None
+        raise DataError(
+            f"is not {encoding}", item=item, remedy="pass --encoding, for example latin-1 or cp1252"
+        ) from None
     except LookupError:
         raise DataError(f"unknown encoding {encoding!r}", item="--encoding", remedy="use utf-8 or latin-1") from None
 
@@ -297,7 +307,9 @@ def _secret(variable: str | None) -> str | None:
     value = os.environ.get(variable, "")
     if len(value) < 16:
         raise DataError(
-            "the environment variable is not set, or shorter than 16 characters", item=variable, remedy="set it, or leave it out"
+            "the environment variable is not set, or shorter than 16 characters",
+            item=variable,
+            remedy="set it, or leave it out",
         )
     return value
 

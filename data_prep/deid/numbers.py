@@ -15,17 +15,24 @@ EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}\s?@\s?(?:[A-Za-z0-9-]{1,63}\.){
 URL = re.compile(
     r"\b(?:https?|ftps?|sftp)://[^\s<>\"'\ue000]{1,2000}"
     r"|(?<![\w.@-])(?:www\.)?(?:[A-Za-z0-9-]{1,63}\.){1,6}"
-    r"(?:com|org|net|edu|gov|mil|info|io|health|hospital|clinic|med|nhs\.uk|co\.uk|ac\.uk|uk|de|fr|ca|au|in|example|test)\b"
+    r"(?:com|org|net|edu|gov|mil|info|io|health|hospital|clinic|med|nhs\.uk|co\.uk|ac\.uk|uk|de|fr|ca|au|in|example|"
+    r"test)\b"
     r"(?:/[^\s<>\"'\ue000]{0,2000})?"
 )
 IP = re.compile(
     r"(?<![\w.])(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)(?![\w.]\d|\w)"
-    r"|(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){5,7}[0-9A-Fa-f]{1,4}(?![\w:])|(?<![\w:])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![\w:])"
+    r"|(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){5,7}[0-9A-Fa-f]{1,4}(?![\w:])|"
+    r"(?<![\w:])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![\w:])"
 )
 _UID = re.compile(r"(?<![\w.])\d{1,10}(?:\.\d{1,40}){5,24}(?![\w.]\d|\w)")
-_MACHINE = re.compile(r"\d\.\d{1,40}\.\d|[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2,4}[:-][0-9A-Fa-f]{2,4}[:-][0-9A-Fa-f]{2,4}|:[0-9A-Fa-f]{1,4}:")
+_MACHINE = re.compile(
+    r"\d\.\d{1,40}\.\d|[0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2,4}[:-][0-9A-Fa-f]{2,4}[:-][0-9A-Fa-f]{2,4}|:[0-9A-Fa-f]{1,4}:"
+)
 _UUID = re.compile(r"\b[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}\b")
-SSN = re.compile(r"(?<![\w-])(?:\d{4} \d{4} \d{4}|\d{2}-\d{2}-\d{2}-\d{2}|\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|(?:\d{4}[ -]){3}\d{4})(?![\w-])")
+SSN = re.compile(
+    r"(?<![\w-])(?:\d{4} \d{4} \d{4}|\d{2}-\d{2}-\d{2}-\d{2}|\d{3}-\d{2}-\d{4}|\d{3} \d{2} \d{4}|"
+    r"(?:\d{4}[ -]){3}\d{4})(?![\w-])"
+)
 
 _EXTENSION = r"(?:\s{0,2},?\s{0,2}(?:x|ext\.?|extension)\s{0,2}\d{1,6})?"
 _PHONE = re.compile(
@@ -39,51 +46,72 @@ _PHONE = re.compile(
     r")(?![\w-])(?!\.\d)"
 )
 _LABELLED_PHONE = re.compile(
-    r"\b(?:tel|phone|telephone|ph|mobile|mob|cell|fax|facsimile|pager|pgr|beeper|bleep|hotline|call(?:back)?|contact|home|"
+    r"\b(?:tel|phone|telephone|ph|mobile|mob|cell|fax|facsimile|pager|pgr|beeper|bleep|hotline|call(?:back)?|contact|"
+    r"home|"
     r"direct line|reached at|dial|ext|extension)\b(?:\s(?:no|number|#|at|is|on|me at|us at))?\.?\s{0,2}[:#]?\s{0,2}"
-    r"((?>\+?[(\d](?:[\d().-]| (?=[\d(])){1,18}\d))(?![\d%]|\.\d|\s?(?:mm|cm|mg|ml|%|hours?|days?|weeks?|months?|years?|am\b|pm\b|times))",
+    r"((?>\+?[(\d](?:[\d().-]| (?=[\d(])){1,18}\d))(?![\d%]|\.\d|\s?(?:mm|cm|mg|ml|%|hours?|days?|weeks?|months?|"
+    r"years?|am\b|pm\b|times))",
     re.I,
 )
 
-_EXTENSION_CALLED = re.compile(r"\b(?:call|dial|phone|tel|contact|reached|at|on)\s(?:me\s|at\s|on\s)?(x\s?\d{3,5})\b", re.I)
+_EXTENSION_CALLED = re.compile(
+    r"\b(?:call|dial|phone|tel|contact|reached|at|on)\s(?:me\s|at\s|on\s)?(x\s?\d{3,5})\b", re.I
+)
 
 _VALUE = (
-    r"(?:(?:[A-Za-z]{1,4}[ /-]){0,2}(?:\d{2,5}(?:[ -]\d{2,5}){1,4}+(?:-[A-Z]{1,3})?(?![\w/-])(?!\.\d)|[A-Za-z0-9]{0,8}\d[\w./-]{0,24}))"
+    r"(?:(?:[A-Za-z]{1,4}[ /-]){0,2}"
+    r"(?:\d{2,5}(?:[ -]\d{2,5}){1,4}+(?:-[A-Z]{1,3})?(?![\w/-])(?!\.\d)|[A-Za-z0-9]{0,8}\d[\w./-]{0,24}))"
 )
 _LABEL = re.compile(
     r"(?<![\w-])(?:"
-    r"(?:mrn|mr\s?#|m\.r\.n\.|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n\.|vin|imei|udi|"
-    r"aadhaar|uhid|chi|bsn|cpf|ohip|ramq|nino|ppsn|hkid|nric|ahv|svnr|kvnr|ipd|opd|crn|urn|umr|mpi|empi|edipi|dod id|dodid|"
-    r"tax id|ein|itin|iban|h&c|unit|hospital card|social security|medicare|medicaid|accession|acc|acct|account|encounter|requisition|req|specimen|cytology|"
+    r"(?:mrn|mr\s?#|m\.r\.n\.|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n\.|vin|imei|"
+    r"udi|"
+    r"aadhaar|uhid|chi|bsn|cpf|ohip|ramq|nino|ppsn|hkid|nric|ahv|svnr|kvnr|ipd|opd|crn|urn|umr|mpi|empi|edipi|dod id|"
+    r"dodid|"
+    r"tax id|ein|itin|iban|h&c|unit|hospital card|social security|medicare|medicaid|accession|acc|acct|account|"
+    r"encounter|requisition|req|specimen|cytology|"
     r"histology|member|policy|subscriber|insurance|claim|group|authori[sz]ation|prior auth|health card|medical record|"
-    r"med rec|med\.? record|unit record|chart|patient(?:\sid)?|pt\sid|pat\sid|hospital|hosp|visit|order|exam|study|report|"
-    r"job|document|doc|dictation|file|folder|case|path(?:ology)?|lab|slide|block|biopsy|autopsy|surgical|sample|barcode|"
-    r"tracking|courier\sref|our\sref|your\sref|ref(?:erence)?|serial|s/n|sn|lot|batch|device|model|regd|reg(?:istration)?|"
+    r"med rec|med\.? record|unit record|chart|patient(?:\sid)?|pt\sid|pat\sid|hospital|hosp|visit|order|exam|study|"
+    r"report|"
+    r"job|document|doc|dictation|file|folder|case|path(?:ology)?|lab|slide|block|biopsy|autopsy|surgical|sample|"
+    r"barcode|"
+    r"tracking|courier\sref|our\sref|your\sref|ref(?:erence)?|serial|s/n|sn|lot|batch|device|model|regd|"
+    r"reg(?:istration)?|"
     r"run\ssheet|badge|employee|staff|user|login|passport|driver['’]?s? licen[cs]e|licen[cs]e|licen[cs]e plate|"
     r"plate|permit|certificate|cert|gmc|eeg|ecg|ekg|us|ct|mri|xr|id|uid|identifier|ticket|invoice|receipt|voucher)"
-    r")(?:\s{0,2}(?:id|no|nr|num|number|code|ref|sheet|card|plate))?(?:\s?\.)?[\s:=#.(]{1,5}(?:is\s|was\s|no\.?\s|number\s)?"
+    r")(?:\s{0,2}(?:id|no|nr|num|number|code|ref|sheet|card|plate))?(?:\s?\.)?[\s:=#.(]{1,5}(?:is\s|was\s|no\.?\s|"
+    r"number\s)?"
     rf"({_VALUE})(?![\w%])",
     re.I,
 )
 # Labels after which even a short or wordless number is an identifier; after the others it has to look like one.
 _STRONG = re.compile(
-    r"^(?:mrn|mr\s?#|m\.r\.n|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n|vin|imei|udi|social|"
+    r"^(?:mrn|mr\s?#|m\.r\.n|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n|vin|imei|udi|"
+    r"social|"
     r"accession|acct|account|medical record|med\.? ?rec|health card|member|policy|s/n|serial|passport|licen|driver)",
     re.I,
 )
-_NUMBERED = re.compile(rf"(?:\bno\b\.?|\bnr\b\.?|\bnumber\b|#|\bid\b|\bref\b)\s{{0,2}}[:.#]?\s{{0,2}}({_VALUE})(?![\w%])", re.I)  # fmt: skip
+_NUMBERED = re.compile(
+    rf"(?:\bno\b\.?|\bnr\b\.?|\bnumber\b|#|\bid\b|\bref\b)\s{{0,2}}[:.#]?\s{{0,2}}({_VALUE})(?![\w%])",
+    re.I,
+)
 _DIGIT_RUN = re.compile(r"\d[\d /.-]{1,20}\d")
 _LABEL_REACH, _VALUE_REACH = 48, 40
 _FORM = re.compile(
     r"(?<![\w.-])(?:"
     r"[A-Z]{1,4}-?(?:19|20)?\d{2}-\d{3,8}(?:-[A-Z0-9]{1,3})?"  # S19-20417, SP-2019-00412
-    r"|(?=[A-Z0-9-]{7,20}(?![\w-]))(?=[0-9-]{0,19}[A-Z])(?=(?:[A-Z-]*\d){6})[A-Z0-9]{1,12}(?:-[A-Z0-9]{1,10}){0,3}"  # US00713355, 19LB08841
+    r"|"
+    r"(?=[A-Z0-9-]{7,20}(?![\w-]))(?=[0-9-]{0,19}[A-Z])(?=(?:[A-Z-]{0,20}\d){6})"  # US00713355, 19LB08841
+    r"[A-Z0-9]{1,12}(?:-[A-Z0-9]{1,10}){0,3}"
     r"|\d{7,20}"
-    r")(?![\w-])(?!\.\d)(?!\s?(?:copies|IU|U\b|cells|cfu|platelets|/|x\s?10|mg|ml|mL|µ|particles|base|bp\b|kb\b|years|Bq))"
+    r")(?![\w-])(?!\.\d)(?!\s?(?:copies|IU|U\b|cells|cfu|platelets|/|x\s?10|mg|ml|mL|µ|particles|base|bp\b|kb\b|"
+    r"years|Bq))"
 )
 _VOCABULARY = re.compile(
-    r"(?:\b(?:C\d{7}|[CD]\d{6}|NCT\d{8}|GSE\d+|GSM\d+|GPL\d+|ENS[A-Z]+\d+|N[MPRG]_\d+|rs\d+|OMIM\d+|ISRCTN\d+|PMC\d+|D\d{1,2}S\d+|DXS\d+)$"
-    r"|(?:\b(?:SNOMED|SCTID|CUI|UMLS|MeSH|MESH|DOID|HP|HPO|MONDO|OMIM|MIM|ORPHA|ICD(?:-O)?|LOINC|RadLex|RID|PMID|PMCID|NCT|"
+    r"(?:\b(?:C\d{7}|[CD]\d{6}|NCT\d{8}|GSE\d+|GSM\d+|GPL\d+|ENS[A-Z]+\d+|N[MPRG]_\d+|rs\d+|OMIM\d+|ISRCTN\d+|PMC\d+|"
+    r"D\d{1,2}S\d+|DXS\d+)$"
+    r"|(?:\b(?:SNOMED|SCTID|CUI|UMLS|MeSH|MESH|DOID|HP|HPO|MONDO|OMIM|MIM|ORPHA|ICD(?:-O)?|LOINC|RadLex|RID|PMID|"
+    r"PMCID|NCT|"
     r"NCIT|ATC|CAS|DrugBank|UniProt|RefSeq|GenBank|dbSNP|ClinVar|CPT|NDC|doi)\b[\w\s.:#(-]{0,8}$))"
 )
 _DIGITS = re.compile(r"\d")
@@ -107,7 +135,12 @@ def labelled_ids(text: str) -> Iterator[Span]:
             value = match[1].rstrip(".-/")
             digits = len(_DIGITS.findall(value))
             strong = pattern is _LABEL and _STRONG.match(match[0]) is not None
-            if re.match(r"[a-z]{1,4} ", value) or _vocabulary(text, match.start(1), value) or digits < (3 if strong else 4) or len(value) < (3 if strong else 5):
+            if (
+                re.match(r"[a-z]{1,4} ", value)
+                or _vocabulary(text, match.start(1), value)
+                or digits < (3 if strong else 4)
+                or len(value) < (3 if strong else 5)
+            ):
                 continue
             yield Span(match.start(1), match.start(1) + len(value), "id")
 

@@ -1,7 +1,7 @@
 """Names in place of identifiers: the same for the same identifier within a job, and no way back.
 
-With a secret (one drawn for the job, or the user's) a pseudonym is an HMAC-SHA256 of the identifier. The secret is never
-written. Short record numbers could be guessed from a plain hash; from this they cannot.
+With a secret (one drawn for the job, or the user's) a pseudonym is an HMAC-SHA256 of the identifier. The secret is
+never written. Short record numbers could be guessed from a plain hash; from this they cannot.
 """
 
 from __future__ import annotations

@@ -35,8 +35,8 @@ def recogniser_of(pipeline: object) -> Recogniser:
         for offset in range(0, len(text), _CHUNK):
             for entity in pipeline(text[offset : offset + _CHUNK]).ents:  # type: ignore[operator]
                 words = [word.strip(".,;:'’") for word in entity.text.split()]
-                if entity.label_ == "PERSON" and words and not EPONYM_PHRASES.search(entity.text):
-                    if not any(is_common(word) or word.lower() in eponyms() for word in words):
-                        yield entity.start_char + offset, entity.end_char + offset
+                usual = any(is_common(word) or word.lower() in eponyms() for word in words)
+                if entity.label_ == "PERSON" and words and not usual and not EPONYM_PHRASES.search(entity.text):
+                    yield entity.start_char + offset, entity.end_char + offset
 
     return recognise

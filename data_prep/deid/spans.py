@@ -27,6 +27,11 @@ class Span(NamedTuple):
     kind: str
 
 
+def word_set(words: str) -> frozenset[str]:
+    """The words of a text as a set, so that long lists stay readable."""
+    return frozenset(words.split())
+
+
 def blank(text: str, spans: Iterable[tuple[int, int]]) -> str:
     """Overwrite places with barrier characters."""
     parts, position = [], 0

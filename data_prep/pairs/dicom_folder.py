@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from data_prep.deid.dicom import quiet
 from data_prep.deid.pseudonyms import Pseudonyms
+from data_prep.deid.quiet import quiet
 from data_prep.pairs.folders import folder_of
 from data_prep.pairs.items import Item, Listing
 from data_prep.pairs.split import given_split

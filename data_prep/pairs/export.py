@@ -75,9 +75,7 @@ def export_webdataset(
     return out
 
 
-def _write_shard(
-    path: Path, part: PairsSplit, rows: range, number: dict[str, int], privacy: Privacy | None
-) -> None:
+def _write_shard(path: Path, part: PairsSplit, rows: range, number: dict[str, int], privacy: Privacy | None) -> None:
     columns = {
         name: part.column(name) for name in ("key", "texts", "concepts", "label", "labels", "group", "case", "split")
     }

@@ -1,4 +1,4 @@
-"""De-identification on the way into a pairs store: free texts, and keys and cases that repeat a DICOM file's identifiers."""
+"""De-identification on the way into a pairs store: of free texts, and of keys that repeat a DICOM file's tags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data_prep.deid.dicom import any_of, burned_in_warnings, identifiers, quiet
+from data_prep.deid.dicom import any_of, burned_in_warnings, identifiers
+from data_prep.deid.quiet import quiet
 from data_prep.deid.spans import PLACEHOLDER
 from data_prep.deid.text import ENGINE, deidentify_text
 from data_prep.pairs.items import Item, Listing

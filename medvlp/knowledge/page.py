@@ -134,7 +134,9 @@ def render(graph: DiseaseGraph, concept: str, manifest: dict[str, Any] | None = 
 
 def _neighbour(graph: DiseaseGraph, concept: str) -> Neighbour:
     definitions = graph.definitions(concept)
-    return Neighbour(concept, graph.name(concept), definitions[0] if definitions else "", len(graph.descendants(concept)))
+    return Neighbour(
+        concept, graph.name(concept), definitions[0] if definitions else "", len(graph.descendants(concept))
+    )
 
 
 def _trees(graph: DiseaseGraph, paths: list[list[str]]) -> list[Branch]:
@@ -157,7 +159,9 @@ def _relations(graph: DiseaseGraph, concept: str) -> list[dict[str, str]]:
     typed = edges.filter(pc.and_(pc.not_equal(edges["relation"], IS_A), _touches(edges, concept)))
     return [
         {
-            "words": edge["relation"].replace("_", " ") if edge["head"] == concept else f"is {edge['relation'].replace('_', ' ')} of",
+            "words": edge["relation"].replace("_", " ")
+            if edge["head"] == concept
+            else f"is {edge['relation'].replace('_', ' ')} of",
             "id": (other := edge["tail"] if edge["head"] == concept else edge["head"]),
             "name": graph.name(other),
             "source": edge["source"],

@@ -88,7 +88,11 @@ def test_the_profile_is_the_standards_table():
 def test_every_attribute_of_the_table_at_the_top_and_nested():
     dataset = image()
     item = Dataset()
-    tags = [tag for tag in profile() if pydicom.datadict.dictionary_has_tag(tag) and tag >> 16 not in (0, 2) and tag < 0xFFFC0000]
+    tags = [
+        tag
+        for tag in profile()
+        if pydicom.datadict.dictionary_has_tag(tag) and tag >> 16 not in (0, 2) and tag < 0xFFFC0000
+    ]
     for number, tag in enumerate(tags):
         if tag >> 16 == 4:  # of a DICOMDIR, not of an image
             continue
@@ -171,7 +175,10 @@ def test_what_was_done_is_written():
 
 def test_pseudonyms_agree_within_a_job_and_not_beyond():
     def pair(pseudonyms):
-        first, second = image(), image(SOPInstanceUID=f"{ORGANISATION}.11", ReferencedSOPInstanceUID=f"{ORGANISATION}.1")
+        first, second = (
+            image(),
+            image(SOPInstanceUID=f"{ORGANISATION}.11", ReferencedSOPInstanceUID=f"{ORGANISATION}.1"),
+        )
         return written(first, pseudonyms)[1], written(second, pseudonyms)[1]
 
     one, two = pair(Pseudonyms())
@@ -185,7 +192,12 @@ def test_pseudonyms_agree_within_a_job_and_not_beyond():
 
 
 def test_dates_may_be_moved():
-    dates = {"StudyDate": "20190312", "SeriesDate": "20190401", "AcquisitionDateTime": "20190312101112.5", "PatientBirthDate": "19501224"}
+    dates = {
+        "StudyDate": "20190312",
+        "SeriesDate": "20190401",
+        "AcquisitionDateTime": "20190312101112.5",
+        "PatientBirthDate": "19501224",
+    }
     back = written(image(**dates, StudyTime="101112"), Pseudonyms("s" * 16), dates="shift")[1]
     days = Pseudonyms("s" * 16).days("MRN-4711947119")
     day = pydicom.valuerep.DA

@@ -21,11 +21,19 @@ def folder(tmp_path):
     source = tmp_path / "in" / f"{SECRET}_jane"
     source.mkdir(parents=True)
     for number in range(4):
-        values = {"PatientID": f"MRN-{number // 2}", "SOPInstanceUID": f"{ORGANISATION}.{number}", "Modality": "US" if number == 3 else "CT"}
+        values = {
+            "PatientID": f"MRN-{number // 2}",
+            "SOPInstanceUID": f"{ORGANISATION}.{number}",
+            "Modality": "US" if number == 3 else "CT",
+        }
         image(**values).save_as(source / f"IM{number}", enforce_file_format=True)
     (source / "report.txt").write_text(TEXT)
     with (tmp_path / "in" / "t.csv").open("w", newline="") as stream:
-        rows = [["patient_id", "note", "age", "sex"], ["MRN-0", "Dr. Okafor, 3/12/2019", "44", "F"], ["MRN-9", "clear", "", "M"]]
+        rows = [
+            ["patient_id", "note", "age", "sex"],
+            ["MRN-0", "Dr. Okafor, 3/12/2019", "44", "F"],
+            ["MRN-9", "clear", "", "M"],
+        ]
         csv.writer(stream).writerows(rows)
     (source / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\7" * 30)
     (source / "photo.jpg").write_bytes(b"\xff\xd8\xff")
@@ -76,7 +84,14 @@ def test_a_secret_makes_two_jobs_agree(folder, tmp_path, monkeypatch):
     options = Options(columns=["note"], id_columns=["patient_id"], secret_variable="MY_SECRET", num_workers=1)
     for name in "ab":
         deidentify_folder(folder, tmp_path / name, options)
-    a, b = ({path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).rglob("*.*") if path.is_file()} for name in "ab")
+    a, b = (
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*.*")
+            if path.is_file()
+        }
+        for name in "ab"
+    )
     assert a == b
     assert b"a-grain-of-salt" not in b"".join(a.values())
     assert any(path.parts[0] == Pseudonyms("a-grain-of-salt-and-more").of("MRN-0") for path in a)
@@ -98,12 +113,16 @@ def refused(*arguments, **options):
 
 def test_mistakes(folder, tmp_path):
     out = tmp_path / "out"
-    assert "a table with the columns 'patient_id', 'note', 'age', 'sex'; name its free texts with --columns" in refused(folder, out)
+    assert "a table with the columns 'patient_id', 'note', 'age', 'sex'; name its free texts with --columns" in refused(
+        folder, out
+    )
     assert "no column 'notes'; found" in refused(folder, out, Options(columns=["notes"]))
     assert "no such file or folder; check the path" in refused(tmp_path / "none", out)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "a.jpg").write_bytes(b"x")
-    assert "nothing to de-identify (kept 0, dropped 1 neither DICOM, text nor table)" in refused(tmp_path / "empty", out)
+    assert "nothing to de-identify (kept 0, dropped 1 neither DICOM, text nor table)" in refused(
+        tmp_path / "empty", out
+    )
     (folder / "u.txt").write_bytes("Röntgen".encode("latin-1"))
     assert "file 10: is not utf-8-sig; pass --encoding" in refused(folder, out, OPTIONS)
     (folder / "u.txt").unlink()
@@ -128,7 +147,16 @@ def test_other_tables(tmp_path, suffix):
 
 
 def test_command_line(folder, tmp_path, capfd):
-    words = ["deid", str(folder), "--out", str(tmp_path / "out"), "--columns", "note, sex", "--id-columns", "patient_id"]
+    words = [
+        "deid",
+        str(folder),
+        "--out",
+        str(tmp_path / "out"),
+        "--columns",
+        "note, sex",
+        "--id-columns",
+        "patient_id",
+    ]
     assert run([*words, "--dry-run"]) == 0
     said = capfd.readouterr()
     assert "dry run: nothing was written" in said.out

@@ -102,7 +102,9 @@ def test_a_further_recogniser_adds_names_and_cannot_overlap():
 TEXTS = [json.loads(line)["text"] for line in DEV.read_text(encoding="utf-8").splitlines()] if DEV.is_file() else []
 
 
-@pytest.mark.parametrize("text", [*TEXTS, "Dr. Smith\nDr. Smith [NAME] 3/12 [DATE] 4/5/2020-4/6/2020, [X]", "[[NAME]] []NAME]"])
+@pytest.mark.parametrize(
+    "text", [*TEXTS, "Dr. Smith\nDr. Smith [NAME] 3/12 [DATE] 4/5/2020-4/6/2020, [X]", "[[NAME]] []NAME]"]
+)
 def test_twice_changes_nothing(text):
     once = deidentify_text(text)
     twice = deidentify_text(once.text)
@@ -149,7 +151,11 @@ def test_the_texts_of_the_development_part():
 
 def test_scores_by_hand(tmp_path):
     rows = [
-        {"text": "Dr Smith, 3/4/2020, Hodgkin", "spans": [[3, 8, "name"], [10, 18, "date"]], "keep": ["Hodgkin", "Smith"]},
+        {
+            "text": "Dr Smith, 3/4/2020, Hodgkin",
+            "spans": [[3, 8, "name"], [10, 18, "date"]],
+            "keep": ["Hodgkin", "Smith"],
+        },
         {"text": "MRN 123456", "spans": [[0, 10, "id"]], "keep": []},
     ]
     path = tmp_path / "t.jsonl"

@@ -83,7 +83,9 @@ def test_a_root_and_a_leaf(graph):
 
 def test_ids_and_names_lead_to_a_concept(graph):
     assert resolve(graph, "X:4") == resolve(graph, " Lung  Cancer ") == resolve(graph, "cancer of the lung") == "X:4"
-    with pytest.raises(GraphError, match=r"^shared: the name of 2 concepts; choose an id: X:4 \(lung cancer\), X:5 \(small cell"):
+    with pytest.raises(
+        GraphError, match=r"^shared: the name of 2 concepts; choose an id: X:4 \(lung cancer\), X:5 \(small cell"
+    ):
         resolve(graph, "shared")
     with pytest.raises(GraphError, match=r"^lung cancr: no concept has this id or name; nearest: X:4 \(lung cancer\)"):
         resolve(graph, "lung cancr")

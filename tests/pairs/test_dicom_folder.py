@@ -121,7 +121,12 @@ def test_dicom_beside_a_table_loses_identifiers_in_its_name(folder, tmp_path):
     rows = [{"file": f"PAT-{i // 2}_Doe_{i}.dcm", "label": "ab"[i % 2], "case": f"PAT-{i // 2}"} for i in range(4)]
     write_table(tmp_path / "t.csv", rows)
     columns = {"image": "file", "label": "label", "case": "case"}
-    source = {"name": "folder_csv", "images": str(tmp_path / "flat"), "table": str(tmp_path / "t.csv"), "columns": columns}
+    source = {
+        "name": "folder_csv",
+        "images": str(tmp_path / "flat"),
+        "table": str(tmp_path / "t.csv"),
+        "columns": columns,
+    }
     store = PairsStore.load(prepare(PairsConfig.model_validate({"source": source}), tmp_path / "out"))
     assert sorted(everything(store, "key")) == [f"id-{1 + 2 * (i > 1):05d}_id-00002_{i}.dcm" for i in range(4)]
     assert sorted(set(everything(store, "case"))) == ["id-00001", "id-00003"]

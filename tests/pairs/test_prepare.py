@@ -101,7 +101,9 @@ def test_free_text_is_deidentified_unless_the_user_says_it_is(make_folder, tmp_p
     assert store.manifest["already_deidentified"] is True
     assert store.manifest["deidentification"]["by"] == "the user's word"
     assert b"Okafor" in b"".join(path.read_bytes() for path in sorted(store.folder.rglob("*.arrow")))
-    write_table(folder / "table.csv", [{**row, "caption": f"finding number {i} in the left lung"} for i, row in enumerate(rows)])
+    write_table(
+        folder / "table.csv", [{**row, "caption": f"finding number {i} in the left lung"} for i, row in enumerate(rows)]
+    )
     store = PairsStore.load(prepare(config, tmp_path / "plain"))
     pair = store.split("train")[0]
     assert pair.label is None
