@@ -225,7 +225,7 @@ class _Job:
             raise DataError(
                 f"a table with the columns {', '.join(repr(name) for name in rows[0])}",
                 item=path.name,
-                remedy="name its free texts with --columns, record numbers with --id-columns, others with --keep-columns",
+                remedy="name free texts with --columns, record numbers with --id-columns, others with --keep-columns",
             )
         require_columns(path, rows, columns)
         left_out = [name for name in rows[0] if name not in columns]

@@ -111,8 +111,8 @@ LAST_BEFORE = re.compile(r"([^\W\d_]+|[/~—–-])[\s,.!(“\"']{0,12}$")
 # Words of the three patterns above, which are tried only behind one of these.
 _SPELLINGS = word_set(
     """
-    neighbour neighbor authorised authorized finalised finalized labelled labeled fiancé fiancée fiance fiancee contacted
-    phone telephone result results thank thanks forename c u w you
+    neighbour neighbor authorised authorized finalised finalized labelled labeled fiancé fiancée fiance fiancee
+    contacted phone telephone result results thank thanks forename c u w you
     """
 )
 # Words of the labels: a colon behind any other word needs no closer look.

@@ -20,8 +20,10 @@ from data_prep.deid.pseudonyms import Pseudonyms
 SECRET = "Zyxwv"
 ORGANISATION = "1.2.826.0.1.99999"
 _VALUES = {
-    "DA": "20190312", "DT": "20190312101112", "TM": "101112", "AS": "087Y", "IS": "4711", "DS": "47.11", "UI": f"{ORGANISATION}.4.{{}}",
-    "PN": f"{SECRET}^Quorra", "US": 4711, "SS": 4711, "UL": 4711, "SL": 4711, "FL": 47.5, "FD": 47.5, "UR": f"http://{SECRET}.example.org",
+    "DA": "20190312", "DT": "20190312101112", "TM": "101112", "AS": "087Y", "IS": "4711", "DS": "47.11",
+    "UI": f"{ORGANISATION}.4.{{}}",
+    "PN": f"{SECRET}^Quorra", "US": 4711, "SS": 4711, "UL": 4711, "SL": 4711, "FL": 47.5, "FD": 47.5,
+    "UR": f"http://{SECRET}.example.org",
 }  # fmt: skip
 _BYTES = ("OB", "OW", "UN", "OF", "OD", "OL")
 
@@ -77,10 +79,14 @@ def test_the_profile_is_the_standards_table():
     assert len(profile()) == 652
     assert set(actions) == {"X", "Z", "D", "U", "Z/D", "X/Z", "X/D", "X/Z/D", "X/Z/U*"}
     named = {  # read off PS3.15 table E.1-1 by hand
-        "PatientName": "Z", "PatientID": "Z/D", "PatientBirthDate": "Z", "PatientAge": "X", "AccessionNumber": "Z", "StudyDate": "Z",
-        "ContentDate": "Z/D", "InstitutionName": "X/Z/D", "StudyInstanceUID": "U", "SOPInstanceUID": "U", "DeviceSerialNumber": "X/Z/D",
-        "ProtocolName": "X/D", "StudyDescription": "X", "ContentSequence": "D", "IconImageSequence": "X", "AcquisitionDate": "X/Z",
-        "SourceImageSequence": "X/Z/U*", "FrameOfReferenceUID": "U", "ImageComments": "X", "RequestAttributesSequence": "X",
+        "PatientName": "Z", "PatientID": "Z/D", "PatientBirthDate": "Z", "PatientAge": "X", "AccessionNumber": "Z",
+        "StudyDate": "Z",
+        "ContentDate": "Z/D", "InstitutionName": "X/Z/D", "StudyInstanceUID": "U", "SOPInstanceUID": "U",
+        "DeviceSerialNumber": "X/Z/D",
+        "ProtocolName": "X/D", "StudyDescription": "X", "ContentSequence": "D", "IconImageSequence": "X",
+        "AcquisitionDate": "X/Z",
+        "SourceImageSequence": "X/Z/U*", "FrameOfReferenceUID": "U", "ImageComments": "X",
+        "RequestAttributesSequence": "X",
     }  # fmt: skip
     assert {keyword: profile()[int(Tag(keyword))] for keyword in named} == named
 
@@ -151,7 +157,8 @@ def test_beyond_the_table():
     assert [back.get(keyword) for keyword in kept] == ["ACME", "CT", "CHEST", 2.5, ["DERIVED", "PRIMARY"], "plain", 4]
     assert np.array_equal(back.pixel_array, np.arange(16).reshape(4, 4))
     assert {element.keyword for element in back.file_meta} == {
-        "FileMetaInformationGroupLength", "FileMetaInformationVersion", "MediaStorageSOPClassUID", "MediaStorageSOPInstanceUID",
+        "FileMetaInformationGroupLength", "FileMetaInformationVersion", "MediaStorageSOPClassUID",
+        "MediaStorageSOPInstanceUID",
         "TransferSyntaxUID", "ImplementationClassUID", "ImplementationVersionName",
     }  # fmt: skip
     assert back.file_meta.MediaStorageSOPInstanceUID == back.SOPInstanceUID

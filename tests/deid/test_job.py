@@ -1,4 +1,4 @@
-"""The job and its command line: folders of DICOM, texts and tables in; the same without identifiers out, or a refusal."""
+"""The job and its command line: DICOM, texts and tables in; the same without identifiers out, or a refusal."""
 
 import csv
 import json

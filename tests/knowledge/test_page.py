@@ -45,7 +45,8 @@ def graph():
     return DiseaseGraph.from_dict(
         {
             "X:1": {"name": "disease"},
-            "X:2": {"name": "lung disease", "parents": ["X:1"], "definitions": ["A disease that is located_in the lung."]},
+            "X:2": {"name": "lung disease", "parents": ["X:1"],
+            "definitions": ["A disease that is located_in the lung."]},
             "X:3": {"name": "cancer", "parents": ["X:1"]},
             "X:4": {
                 "name": "lung cancer", "parents": ["X:2", "X:3"], "synonyms": ["cancer <of> the lung", "shared"],
