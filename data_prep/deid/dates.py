@@ -71,6 +71,7 @@ _MONTH_ALONE = re.compile(
 )
 _BEFORE_MONTH = re.compile(r"\b(?:in|since|last|this|next|early|late|mid|until|of|by|during)[ -]$")
 _REACH = 26  # longest weekday and day before a month's name, and day and year behind it
+_FULL_STOP = re.compile(rf"{_FULL_MONTH}\.$")  # the sentence's, where no abbreviation needs it
 _SEASON = re.compile(
     r"\b(?:(?:in|since|last|early|late|during|of)\s(?:the\s)?)(?:spring|summer|fall|autumn|winter)(?:\sof)?\s((?:19|"
     r"20)\d\d)\b"
@@ -124,7 +125,7 @@ _AGE = re.compile(
 )
 _AGED = re.compile(
     rf"(?:\b(?:aged?|ages)(?:/sex)?(?:\s(?:of|is|was|at|about|approximately|over))?\s{{0,3}}[:=]?\s{{0,3}}|"
-    rf"\bturn(?:ed|ing)\s|\bis\s(?:now\s)?(?=\S{{2,12}}\syears\b))"
+    rf"\bturn(?:ed|ing)\s|\bis\s(?:now\s)?(?=\S{{2,12}}\syears\b)|\b(?:s?he|patient)\sis\s(?:now\s)?)"
     rf"{_AGE_NUMBER}(?!\d|\.\d|\s?(?:%|mm|cm|months?|weeks?|days?|hours?|minutes?|mins?|kg|lb|mg|bpm))"
     r"(?=\s?(?:years?\b|yrs?\b|y\b|[MF]\b|and\b|[,.;)\n/+]|$|\ue000|\s[a-z]))",
     re.I,
@@ -148,7 +149,7 @@ def dates(text: str) -> Iterator[Span]:
             continue
         if not re.search(r"[A-Z]", match[0]) and not re.search(r"\d", match[0]):
             continue
-        found.append((match.start() + len(match[0]) - len(match[0].lstrip()), match.end()))
+        found.append((match.start(), match.end() - (_FULL_STOP.search(match[0]) is not None)))
     found += [match.span() for match in _SEASON.finditer(text)]
     found += [match.span(1) for match in _ON_THE_NTH.finditer(text)]
     for match in _PARTIAL.finditer(text):

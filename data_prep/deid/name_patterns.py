@@ -64,7 +64,8 @@ COLON_LABEL = re.compile(
     r"en)?(?:[ \t]full)?(?:[ \t]name)?|pt\.?(?:[ \t]name)?|(?:full[ \t]|last[ \t]|first[ \t]|middle[ \t]|maiden[ \t]|"
     r"family[ \t]|given[ \t])?name(?:[ \t]of[ \t]patient)?|surname|forenames?|"
     rf"(?:[\w/-]{{2,14}}[ \t]){{0,2}}{ROLES}s?(?:['’]?s)?(?:[ \t](?:name|of record))?|"
-    rf"{KIN}(?:['’]?s)?(?:[ \t]name)?|(?:[\w]{{2,14}}[ \t]){{0,2}}(?:by|to|from)|attn|attention|cc|c\.c\.|bcc|re|"
+    rf"{KIN}(?:['’]?s)?(?:[ \t]name)?|(?:[\w]{{2,14}}[ \t]){{0,2}}(?:by|to|from)|attn|attention|"
+    r"(?:[\w]{2,12}[ \t])?m\.?d\.?|cc|c\.c\.|bcc|re|"
     r"present|attendees|in attendance|"
     r"participants|apologies|staff|team|contact(?:[ \t]person)?|signed|signature|e-?signed|electronically[ \t]signed|"
     r"signed[ \t]electronically|dictated|"
@@ -85,7 +86,7 @@ TOLD = re.compile(
     r"supervised|prepared|"
     r"discussed|reviewed|spoken|spoke|talked|conferred|communicated|conveyed|called|relayed|telephoned|phoned|faxed|"
     r"reported|notified|"
-    r"given|texted|message|letter|mail|call|note|addendum|accompanied|d/w|f/u|care|confirmed|shared|per|via|attn|"
+    r"given|texted|message|letter|mail|call|note|addendum|accompanied|d/w|f/u|care|confirmed|shared|per|via|attn\.?|"
     r"contact(?:ed)?|informed|paged|"
     r"notified|alerted|updated|thank(?:s| you)|labell?ed|named|nurse|interpreter|prelim(?:inary)?)"
     r"(?:[ \t](?:electronically|directly|personally|verbally|over the phone|by (?:tele)?phone|immediately|then|also|"
@@ -112,7 +113,7 @@ LAST_BEFORE = re.compile(r"([^\W\d_]+|[/~—–-])[\s,.!(“\"']{0,12}$")
 _SPELLINGS = word_set(
     """
     neighbour neighbor authorised authorized finalised finalized labelled labeled fiancé fiancée fiance fiancee
-    contacted phone telephone result results thank thanks forename c u w you
+    contacted phone telephone result results thank thanks md forename c u w you
     """
 )
 # Words of the labels: a colon behind any other word needs no closer look.
@@ -153,6 +154,7 @@ VERB = re.compile(
 ENDS = re.compile(rf"\s?[,;:()\n]|\.?\s*$|\.\s|{VERB.pattern}")
 MIDDLE = re.compile(r"[ \t](?:[A-ZÀ-Ý]\.?(?:[ \t]?[A-ZÀ-Ý]\.?)?[ \t])?(?=[^\W\d_])")
 PARTS = re.compile(r"[-'’]")
+INITIAL_ALONE = re.compile(r"[A-ZÀ-Ý](?:\.(?:[ \t]?[A-ZÀ-Ý]\.)?)?(?!\w)")
 MIDDLE_INITIAL = re.compile(r"[ \t][A-Z]\.?(?!\w)")
 BEHIND = re.compile(r"(?:['’]s?)?[ \t-](?:[A-Za-z0-9]{1,14}[ \t-])?([A-Za-z-]+)")
 DIRECTLY_BEHIND = re.compile(r"(?:['’]s?)?[ \t-]([A-Za-z-]+)")

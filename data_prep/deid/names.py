@@ -29,6 +29,7 @@ from data_prep.deid.name_patterns import (
     GAP,
     GREETING,
     INITIAL_SURNAME,
+    INITIAL_ALONE,
     INITIALS,
     LABEL_REACH,
     LABEL_WORDS,
@@ -259,7 +260,11 @@ def _read(
             comma = COMMA.match(text, end)
             if comma is not None and not CREDENTIAL.match(text, end):
                 given, _ = _one_name(text, comma.end(), False, lower)
-                end = given if given > comma.end() else end
+                initial = INITIAL_ALONE.match(text, comma.end())
+                if given > comma.end():
+                    end = given
+                elif initial is not None:
+                    end = initial.end()
         yield start, end
         if not several:
             return

@@ -78,7 +78,7 @@ _LABEL = re.compile(
     r"tracking|courier\sref|our\sref|your\sref|ref(?:erence)?|serial|s/n|sn|lot|batch|device|model|regd|"
     r"reg(?:istration)?|"
     r"run\ssheet|badge|employee|staff|user|login|passport|driver['’]?s? licen[cs]e|licen[cs]e|licen[cs]e plate|"
-    r"plate|permit|certificate|cert|gmc|eeg|ecg|ekg|us|ct|mri|xr|id|uid|identifier|ticket|invoice|receipt|voucher)"
+    r"plate|permit|certificate|cert|gmc|crm|confirmation|eeg|ecg|ekg|id|uid|identifier|ticket|invoice|receipt|voucher)"
     r")(?:\s{0,2}(?:id|no|nr|num|number|code|ref|sheet|card|plate))?(?:\s?\.)?[\s:=#.(]{1,5}(?:is\s|was\s|no\.?\s|"
     r"number\s)?"
     rf"({_VALUE})(?![\w%])",
@@ -88,13 +88,15 @@ _LABEL = re.compile(
 _STRONG = re.compile(
     r"^(?:mrn|mr\s?#|m\.r\.n|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n|vin|imei|udi|"
     r"social|"
-    r"accession|acct|account|medical record|med\.? ?rec|health card|member|policy|s/n|serial|passport|licen|driver)",
+    r"accession|acct|account|medical record|med\.? ?rec|health card|"
+    r"member|policy|s/n|serial|passport|licen|driver|badge|employee|staff|login|plate)",
     re.I,
 )
 _NUMBERED = re.compile(
     rf"(?:\bno\b\.?|\bnr\b\.?|\bnumber\b|#|\bid\b|\bref\b)\s{{0,2}}[:.#]?\s{{0,2}}({_VALUE})(?![\w%])",
     re.I,
 )
+_NO_ID = re.compile(r"[a-z]{1,4} |(?:\w{1,4} )?(?:19|20)\d\d-(?:19|20)\d\d$")
 _DIGIT_RUN = re.compile(r"\d[\d /.-]{1,20}\d")
 _LABEL_REACH, _VALUE_REACH = 48, 40
 _FORM = re.compile(
@@ -136,7 +138,7 @@ def labelled_ids(text: str) -> Iterator[Span]:
             digits = len(_DIGITS.findall(value))
             strong = pattern is _LABEL and _STRONG.match(match[0]) is not None
             if (
-                re.match(r"[a-z]{1,4} ", value)
+                _NO_ID.match(value)
                 or _vocabulary(text, match.start(1), value)
                 or digits < (3 if strong else 4)
                 or len(value) < (3 if strong else 5)

@@ -84,6 +84,9 @@ _LIVING = re.compile(
     r"homeless shelter)\s(?:\w+\s)?(?:in|of|from|to|at)\s"
     rf"(?:the\s(?:city|town|village)\sof\s)?({_TOWN}(?:,\s(?:{_STATES}|{_STATE_NAMES})\b)?)"
 )
+_LIVING_ON = re.compile(
+    rf"\b(?i:lives?|living|lived|resid(?:es?|ing|ed))\s(?:on|in)\s({_CAP}(?:\s{_CAP}){{0,2}}\s{_WAY})\b"
+)
 _ADDRESS_LABEL = re.compile(
     r"\b(?:home |mailing |street |postal )?address\s?:\s{0,3}([^\s:\ue000][^\n:\ue000]{3,100})", re.I
 )
@@ -223,6 +226,7 @@ def addresses(text: str) -> Iterator[Span]:
         words = place.replace(",", " ").split()
         if not all(is_common(word) for word in words) and not place.isupper() and not re.fullmatch(_STATE_NAMES, place):
             yield Span(match.start(1), match.start(1) + len(place), "address")
+    yield from (Span(*match.span(1), "address") for match in _LIVING_ON.finditer(text))
     for match in _ADDRESS_LABEL.finditer(text):
         if re.search(r"\d", match[1]):
             yield Span(match.start(1), match.start(1) + len(match[1].rstrip()), "address")

@@ -47,13 +47,14 @@ _REPORT_WORDS = word_set(
     urologist anaesthetist anesthesiologist therapist dermatology dermatologist gynaecology gynecology haematology
     hematology nephrology rheumatology psychiatry midwife speech occupational physical social worker officer intern
     registrar houseman trainee student interpreter guardian limited cranial axial sagittal oblique supine upright
-    erect prone decubitus bedside semi inspiratory expiratory pneumothorax pneumonia cardiomegaly atelectasis
-    opacity opacities infiltrate infiltrates consolidation granuloma emphysema edema oedema fracture fractures
-    catheter tube lines line tip mediastinum hilar hila hilum silhouette diaphragm costophrenic vascularity osseous
-    calcified tortuous degenerative kyphosis scoliosis sternotomy clips stent billing court justice pacemaker picc
-    port cath redemonstrated redemonstration visualized visualised demonstrated demonstrates suggest suggested
-    suggests consistent correlate correlation clinically acute chronic mild moderate severe interim followup
-    negative positive increased decreased grossly stably again mildly heart size contour contours midline trachea
+    erect prone decubitus bedside semi inspiratory expiratory med genet assoc engl acad natl biol chem hum arabs
+    pneumothorax pneumonia cardiomegaly atelectasis opacity opacities infiltrate infiltrates consolidation granuloma
+    emphysema edema oedema fracture fractures catheter tube lines line tip mediastinum hilar hila hilum silhouette
+    diaphragm costophrenic vascularity osseous calcified tortuous degenerative kyphosis scoliosis sternotomy clips
+    stent billing court justice pacemaker picc port cath redemonstrated redemonstration visualized visualised
+    demonstrated demonstrates suggest suggested suggests consistent correlate correlation clinically acute chronic
+    mild moderate severe interim followup negative positive increased decreased grossly stably again mildly heart
+    size contour contours midline trachea
     """
 )
 # Given names that are words: alone before a verb they prove nothing.

@@ -113,7 +113,7 @@ def refused(*arguments, **options):
 
 def test_mistakes(folder, tmp_path):
     out = tmp_path / "out"
-    assert "a table with the columns 'patient_id', 'note', 'age', 'sex'; name its free texts with --columns" in refused(
+    assert "a table with the columns 'patient_id', 'note', 'age', 'sex'; name free texts with --columns" in refused(
         folder, out
     )
     assert "no column 'notes'; found" in refused(folder, out, Options(columns=["notes"]))
