@@ -18,7 +18,7 @@ from data_prep.pairs.config import PairsConfig
 from data_prep.pairs.groups import fingerprint
 from data_prep.pairs.items import Item, Listing
 from data_prep.pairs.preview import write_preview
-from data_prep.pairs.private import Privacy, check_announced, deidentify_listing, user_said_so
+from data_prep.pairs.private import Privacy, deidentify_listing, unannounced, user_said_so
 from data_prep.pairs.rows import Rows, Spool, warnings
 from data_prep.pairs.sources import list_items
 from medvlp.config import resolve_path
@@ -169,8 +169,8 @@ def _read_all(
     def read(item: Item) -> tuple[bytes, np.ndarray] | DataError:
         try:
             source: Any = item.load() if item.load is not None else item.path
-            if not already_deidentified:
-                check_announced(source, item)
+            if not already_deidentified and (mistake := unannounced(source, item)) is not None:
+                return mistake
             image = read_image(
                 source,
                 max_pixels=config.max_pixels,

@@ -103,16 +103,13 @@ def deidentify_listing(listing: Listing) -> Privacy:
     return privacy
 
 
-def check_announced(source: Any, item: Item) -> None:
-    """Refuse DICOM bytes under the name of another format: their tags were not looked at.
-
-    Raises:
-        DataError: Naming the item.
-    """
-    if isinstance(source, bytes) and not item.dicom and is_dicom(source):
-        raise DataError(
-            "a DICOM file under another name may identify patients", item=item.key, remedy="give it the ending .dcm"
-        )
+def unannounced(source: Any, item: Item) -> DataError | None:
+    """The mistake of DICOM bytes under the name of another format: their tags were not looked at."""
+    if not (isinstance(source, bytes) and not item.dicom and is_dicom(source)):
+        return None
+    return DataError(
+        "a DICOM file under another name may identify patients", item=item.key, remedy="give it the ending .dcm"
+    )
 
 
 class _Numbers:
