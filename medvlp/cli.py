@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from medvlp.cli_deid import deid
 from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
 from medvlp.cli_pairs import pairs_app
 from medvlp.cli_predict import predict
@@ -44,6 +45,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
 app.command()(predict)
+app.command()(deid)
 app.add_typer(pairs_app, name="pairs")
 
 

@@ -17,9 +17,7 @@ SET = Annotated[
 
 DEIDENTIFIED = Annotated[
     bool,
-    typer.Option(
-        "--already-deidentified", help="Confirm that free text and DICOM carry no identifiers; noted in the manifest."
-    ),
+    typer.Option("--already-deidentified", help="Skip de-identification: free text and DICOM carry no identifiers."),
 ]
 
 
@@ -112,6 +110,21 @@ def graph_stats(
         manifest.pop("files")
         for line in _outline(manifest):
             typer.echo(line)
+
+
+@graph_app.command("show")
+def graph_show(
+    concept: Annotated[str, typer.Argument(help="An id, an old id or a name.")],
+    graph: Annotated[Path, typer.Option("--graph", help="A graph store.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")],
+) -> None:
+    """Write a page about one concept: names, definitions, what is broader and narrower, other vocabularies, sources.
+
+    Example: medvlp graph show "lung adenocarcinoma" --graph data/graph --out concept.html
+    """
+    from medvlp.knowledge.page import write_page
+
+    typer.echo(f"page of {write_page(graph, concept, out)}: {out}")
 
 
 def _outline(value: dict[str, Any], depth: int = 0) -> list[str]:

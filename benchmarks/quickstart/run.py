@@ -86,7 +86,8 @@ def run(config: QuickstartConfig, out: Path, data: Path | None = None, already_d
         config: Names of the step configs.
         out: Folder for all outputs.
         data: A folder in the documented layout (``docs/data_layout.md``) instead of the packaged images.
-        already_deidentified: The user's word that free text and DICOM in ``data`` carry no identifiers.
+        already_deidentified: The user's word that free text and DICOM in ``data`` carry no identifiers; else these
+            are removed.
     """
     from data_prep.ontologies.build import build
     from data_prep.pairs.layout import detect_layout
@@ -108,7 +109,7 @@ def run(config: QuickstartConfig, out: Path, data: Path | None = None, already_d
     if data is None:
         pairs_config, shown = load(config.pairs, [f"graph={graph}"], kind="pairs"), [config.pairs]
     else:
-        detected = detect_layout(data, texts=already_deidentified)
+        detected = detect_layout(data)
         pairs_config, shown = detected.model_copy(update={"graph": str(graph)}), [str(data)]
     flags = ["--already-deidentified"] if already_deidentified else []
     pairs = steps.run(

@@ -1,4 +1,4 @@
-"""A folder of DICOM files as a source, at any depth and under any name; identifiers are only ever stored hashed."""
+"""A folder of DICOM files as a source, at any depth and under any name; no identifier is ever stored in clear."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from data_prep.deid.pseudonyms import Pseudonyms
+from data_prep.deid.quiet import quiet
 from data_prep.pairs.folders import folder_of
 from data_prep.pairs.items import Item, Listing
 from data_prep.pairs.split import given_split
@@ -46,7 +48,7 @@ class DicomFolder(Config):
         default="patient", description="Whose images are one case; the next finer one where the tag is empty."
     )
     salt: str | None = Field(
-        default=None, description="Secret mixed into the hashes, as ${VARIABLE}: the store keeps only its name."
+        default=None, description="Secret behind keys and cases, as ${VARIABLE}: the store keeps only its name."
     )
     label: Literal["folder", "Modality", "BodyPartExamined"] | None = Field(
         default=None, description="Class without a table: the folder a file is in, or a tag."
@@ -72,30 +74,36 @@ class DicomFolder(Config):
         return self
 
 
-def list_dicom(source: DicomFolder) -> Listing:
+def list_dicom(source: DicomFolder, already_deidentified: bool = False) -> Listing:
     """List the frames of every DICOM file below the folder; other files are counted.
+
+    Keys and cases are pseudonyms: with ``salt`` keyed hashes, the same in every job; without it the file's place in the
+    sorted list and the patient's number in the order of the files. Of files that are ``already_deidentified``, keys are
+    paths with the identifiers in them hashed, and cases are hashes.
 
     Raises:
         DataError: No DICOM file, one without pixels or with several frames (unless allowed), or a wrong table.
     """
     root = folder_of(source.images)
     salt = "" if source.salt is None else str(resolve_path(source.salt))
-    listing = Listing([], has_free_text=bool(source.caption_columns))
+    listing = Listing([])
     rows = _rows(source, listing)
+    names = _Names(source, salt, already_deidentified)
     uids: dict[str, str] = {}
-    for path in sorted(entry for entry in root.rglob("*") if entry.is_file()):
+    for number, path in enumerate(sorted(entry for entry in root.rglob("*") if entry.is_file()), start=1):
         if path.name == "DICOMDIR" or not is_dicom(path):
             listing.note("files that are not DICOM images")
             continue
         header = _header(path, path.relative_to(root).as_posix())
-        key = _masked(path.relative_to(root).as_posix(), header, salt)
+        shown = _masked(path.relative_to(root).as_posix(), header, salt)
+        key = names.key(shown, number, header)
         uid = str(header.get("SOPInstanceUID", ""))
-        if uid and uids.setdefault(uid, key) != key:
-            raise DataError(f"is the same DICOM object as {uids[uid]}", item=key, remedy="remove one of the copies")
+        if uid and uids.setdefault(uid, shown) != shown:
+            raise DataError(f"is the same DICOM object as {uids[uid]}", item=shown, remedy="remove one of the copies")
         if not header.get("Rows") or not header.get("Columns"):
             if source.without_pixels == "refuse":
                 remedy = "leave reports and key objects out, or set source.without_pixels: drop"
-                raise DataError("DICOM file without pixels", item=key, remedy=remedy)
+                raise DataError("DICOM file without pixels", item=shown, remedy=remedy)
             listing.dropped.append((key, "DICOM file without pixels"))
             continue
         row = None
@@ -112,10 +120,10 @@ def list_dicom(source: DicomFolder) -> Listing:
                 frame=frame,
                 label=label,
                 texts=_texts(source, row),
-                split=_split(source, row, key),
-                case=_case(source.case, header, salt),
+                split=_split(source, row, shown),
+                case=names.case(header),
             )
-            for frame in _frames(int(header.get("NumberOfFrames") or 1), source.frames, key)
+            for frame in _frames(int(header.get("NumberOfFrames") or 1), source.frames, shown)
         ]
     if rows:
         listing.note("rows of the table without a DICOM file", len(rows))
@@ -143,8 +151,9 @@ def _header(path: Path, name: str) -> dict[str, Any]:
     from pydicom.errors import InvalidDicomError
 
     try:
-        found = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_HEADER))
-        return {tag: found.get(tag) for tag in _HEADER if found.get(tag) is not None}
+        with quiet():
+            found = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_HEADER))
+            return {tag: found.get(tag) for tag in _HEADER if found.get(tag) is not None}
     except (InvalidDicomError, OSError, EOFError, ValueError, TypeError, KeyError, AttributeError):
         raise DataError("not a readable DICOM file", item=name, remedy="copy it again from its source") from None
 
@@ -159,12 +168,33 @@ def _masked(name: str, header: dict[str, Any], salt: str) -> str:
     return re.sub("|".join(found), lambda match: hashed(match[0].casefold(), salt), name, flags=re.IGNORECASE)
 
 
-def _case(which: str, header: dict[str, Any], salt: str) -> str | None:
-    for tag in CASE_TAGS[which]:
-        value = str(header.get(tag, "")).strip()
-        if value:
-            return hashed(value, salt)
-    return None
+class _Names:
+    """Keys and cases of the files of one folder."""
+
+    def __init__(self, source: DicomFolder, salt: str, already_deidentified: bool) -> None:
+        self.tags, self.salt, self.paths = CASE_TAGS[source.case], salt, already_deidentified
+        self.keyed = Pseudonyms(salt) if salt else None
+        self.numbers: dict[tuple[str, str], str] = {}
+
+    def key(self, shown: str, number: int, header: dict[str, Any]) -> str:
+        """The key of a file that messages call ``shown``."""
+        if self.paths:
+            return shown
+        if self.keyed is None:
+            return f"image-{number:06d}"
+        return f"image-{self.keyed.of(str(header.get('SOPInstanceUID', '')) or shown)}"
+
+    def case(self, header: dict[str, Any]) -> str | None:
+        """The case of a file; None if no tag says it."""
+        for tag in self.tags:
+            value = str(header.get(tag, "")).strip()
+            if value and self.paths:
+                return hashed(value, self.salt)
+            if value and self.keyed is not None:
+                return self.keyed.of(value)
+            if value:
+                return self.numbers.setdefault((tag, value), f"case-{len(self.numbers) + 1:05d}")
+        return None
 
 
 def _frames(count: int, which: str, key: str) -> list[int | None]:

@@ -12,7 +12,9 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from data_prep.pairs.shards import FORMAT, MADE_HERE
+from data_prep.deid.text import ENGINE
+from data_prep.pairs.private import Privacy, clean_texts
+from data_prep.pairs.shards import FORMAT
 from medvlp.data.pairs import SPLITS, PairsSplit, PairsStore
 from medvlp.errors import DataError
 from medvlp.io import atomic_folder, full_disk_told, write_manifest
@@ -34,11 +36,12 @@ def export_webdataset(
         folder: The pairs store.
         out: Folder to write; appears whole or not at all.
         shard_size: Samples in a shard; the last of a split may hold fewer.
-        already_deidentified: The user's word about the free text of a store whose manifest does not hold it.
+        already_deidentified: The user's word about the free text of a store whose manifest does not say who
+            de-identified it; without it the text is de-identified on the way.
         overwrite: Exchange an existing folder.
 
     Raises:
-        DataError: A damaged store, a shard size below one, free text that nobody called de-identified.
+        DataError: A damaged store, a shard size below one, a row whose texts were nothing but identifiers.
     """
     out = Path(out)
     if shard_size < 1:
@@ -47,12 +50,9 @@ def export_webdataset(
         raise DataError("already exists", item=out, remedy="choose another name, or pass --overwrite")
     store = PairsStore.load(folder)
     given = already_deidentified or store.manifest.get("already_deidentified") is True
+    known = store.manifest.get("deidentification")
+    privacy = None if given or known is not None else Privacy(ENGINE)
     parts = {name: store.split(name) for name in SPLITS}
-    aspects = {text.aspect for part in parts.values() for texts in part.column("texts") for text in texts}
-    if not given and aspects - set(MADE_HERE):
-        raise DataError(
-            "free text may identify patients", item=folder, remedy="de-identify first, then pass --already-deidentified"
-        )
     number = {label: position for position, label in enumerate(store.classes)}
     counts: dict[str, int] = {}
     with full_disk_told(out), atomic_folder(out, replace=overwrite) as partial:
@@ -60,7 +60,7 @@ def export_webdataset(
             for start in range(0, len(part), shard_size):
                 rows = range(start, min(start + shard_size, len(part)))
                 shard = f"{name}-{start // shard_size:06d}.tar"
-                _write_shard(partial / shard, part, rows, number)
+                _write_shard(partial / shard, part, rows, number, privacy)
                 counts[shard] = len(rows)
         header = {
             "format": FORMAT,
@@ -69,12 +69,13 @@ def export_webdataset(
             "num_rows_per_shard": counts,
             "classes": store.class_concepts,
             "already_deidentified": given,
+            "deidentification": known if privacy is None else privacy.to_json(),
         }
         write_manifest(partial, header)
     return out
 
 
-def _write_shard(path: Path, part: PairsSplit, rows: range, number: dict[str, int]) -> None:
+def _write_shard(path: Path, part: PairsSplit, rows: range, number: dict[str, int], privacy: Privacy | None) -> None:
     columns = {
         name: part.column(name) for name in ("key", "texts", "concepts", "label", "labels", "group", "case", "split")
     }
@@ -82,9 +83,13 @@ def _write_shard(path: Path, part: PairsSplit, rows: range, number: dict[str, in
         for row in rows:
             place, image = int(part.rows_N[row]), part.image_bytes(row)
             label, labels = columns["label"][row], columns["labels"][row]
+            texts = columns["texts"][row] if privacy is None else clean_texts(columns["texts"][row], privacy)
+            if not texts:
+                remedy = "leave the row out and prepare the store again"
+                raise DataError("its texts are nothing but identifiers", item=columns["key"][row], remedy=remedy)
             value = {
                 "key": columns["key"][row],
-                "texts": [{"text": text.text, "aspect": text.aspect} for text in columns["texts"][row]],
+                "texts": [{"text": text.text, "aspect": text.aspect} for text in texts],
                 "concepts": columns["concepts"][row],
                 "label": label,
                 "labels": [] if labels == [label] else labels,
@@ -94,7 +99,7 @@ def _write_shard(path: Path, part: PairsSplit, rows: range, number: dict[str, in
                 "row": place,
             }
             _add(archive, f"{place:08d}.{'jpg' if image.startswith(_JPEG) else 'png'}", image)
-            _add(archive, f"{place:08d}.txt", columns["texts"][row][0].text.encode())
+            _add(archive, f"{place:08d}.txt", texts[0].text.encode())
             if label is not None:
                 _add(archive, f"{place:08d}.cls", str(number[label]).encode())
             _add(archive, f"{place:08d}.json", _json(value))

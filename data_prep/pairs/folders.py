@@ -103,7 +103,7 @@ def list_text_files(source: TextFiles) -> Listing:
         DataError: No image with a text, a text in another encoding, two images of one name.
     """
     root = folder_of(source.images)
-    listing = Listing([], has_free_text=True)
+    listing = Listing([])
     owner: dict[Path, str] = {}
     used: set[Path] = set()
     for path in sorted(root.rglob("*")):

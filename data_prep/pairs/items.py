@@ -21,6 +21,7 @@ class Item:
         path: The image's file, or None.
         load: Gives the image, or its encoded bytes, where it is no file of its own; called from several threads.
         frame: Which frame of a file with several.
+        dicom: ``load`` gives a DICOM file.
         keep_bytes: Store the bytes of ``load`` as they are: they are those of a store already.
         label: Raw label.
         labels: Raw labels of an image that may have any number; ``label`` is then None.
@@ -35,6 +36,7 @@ class Item:
     path: Path | None = None
     load: Callable[[], Image.Image | bytes] | None = None
     frame: int | None = None
+    dicom: bool = False
     keep_bytes: bool = False
     label: str | None = None
     labels: list[str] = field(default_factory=list)
@@ -58,7 +60,6 @@ class Listing:
     label_names: dict[str, str] = field(default_factory=dict)
     label_concepts: dict[str, list[str]] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
-    has_free_text: bool = False
     notes: dict[str, int] = field(default_factory=dict)
     dropped: list[tuple[str, str]] = field(default_factory=list)  # key, reason
     open: ExitStack = field(default_factory=ExitStack)

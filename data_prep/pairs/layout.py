@@ -51,7 +51,6 @@ class _Images:
 def detect_layout(
     folder: str | Path,
     *,
-    texts: bool = True,
     say: Callable[[str], None] | None = None,
     overrides: Sequence[str] = (),
 ) -> PairsConfig:
@@ -59,7 +58,6 @@ def detect_layout(
 
     Args:
         folder: The folder with the images.
-        texts: Use free-text columns as captions (which then asks for ``--already-deidentified``).
         say: Receives each assumption as one line; by default they are printed to standard error.
         overrides: Texts ``a.b=c`` laid over what was recognised.
 
@@ -70,7 +68,7 @@ def detect_layout(
         DataError: If the folder fits no layout, or more than one.
         ConfigError: If an override does not fit.
     """
-    found = _detect(folder, texts, say if say is not None else _print)
+    found = _detect(folder, say if say is not None else _print)
     if not overrides:
         return found
     with tempfile.TemporaryDirectory() as aside:
@@ -79,7 +77,7 @@ def detect_layout(
         return load_as(PairsConfig, path, overrides)
 
 
-def _detect(folder: str | Path, texts: bool, say: Callable[[str], None]) -> PairsConfig:
+def _detect(folder: str | Path, say: Callable[[str], None]) -> PairsConfig:
     root = Path(folder)
     if not root.is_dir():
         raise DataError("folder not found", item=root, remedy="check the path")
@@ -89,8 +87,8 @@ def _detect(folder: str | Path, texts: bool, say: Callable[[str], None]) -> Pair
         names = ", ".join(path.name for path in tables)
         raise DataError(f"holds several tables ({names})", item=root, remedy=_REMEDY)
     if not tables:
-        return detect_folders(root, texts, say, _REMEDY)
-    return _folder_csv(root, tables[0], texts, say)
+        return detect_folders(root, say, _REMEDY)
+    return _folder_csv(root, tables[0], say)
 
 
 def _print(line: str) -> None:
@@ -112,7 +110,7 @@ def _descend(root: Path) -> Path:
         root = children[0]
 
 
-def _folder_csv(root: Path, table: Path, texts: bool, say: Callable[[str], None]) -> PairsConfig:
+def _folder_csv(root: Path, table: Path, say: Callable[[str], None]) -> PairsConfig:
     rows = read_table(table)
     columns = {_plain(name): name for name in reversed(list(rows[0]))}
     image_column, images = _find_images(root, rows, columns, table)
@@ -120,9 +118,6 @@ def _folder_csv(root: Path, table: Path, texts: bool, say: Callable[[str], None]
     captions = [columns[name] for name in CAPTION_COLUMNS if name in columns]
     if len(labels) > 1:
         raise DataError(f"several label columns ({', '.join(labels)})", item=table, remedy=_REMEDY)
-    if captions and not texts:
-        say(f"layout: text columns left out: {', '.join(captions)}")
-        captions = []
     if not labels and not captions:
         raise DataError("no label or caption column", item=table, remedy=_REMEDY)
     case = next((columns[name] for name in CASE_COLUMNS if name in columns), None)

@@ -24,7 +24,7 @@ def shown_folders(root: Path) -> list[Path]:
     )
 
 
-def detect_folders(root: Path, texts: bool, say: Callable[[str], None], remedy: str) -> PairsConfig:
+def detect_folders(root: Path, say: Callable[[str], None], remedy: str) -> PairsConfig:
     """Recognise a folder without a table.
 
     Raises:
@@ -38,7 +38,7 @@ def detect_folders(root: Path, texts: bool, say: Callable[[str], None], remedy: 
         raise DataError("spreadsheets are not read", item=root / sheets[0], remedy="save it as CSV beside the images")
     images = [path for path in sorted(root.rglob("*")) if is_image(path)]
     with_text = sum(path.with_suffix(".txt").is_file() for path in images)
-    if texts and 2 * with_text > len(images):
+    if 2 * with_text > len(images):
         return _text_files(root, len(images), with_text, say)
     return _class_folders(root, say, remedy)
 

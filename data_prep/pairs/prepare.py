@@ -18,10 +18,11 @@ from data_prep.pairs.config import PairsConfig
 from data_prep.pairs.groups import fingerprint
 from data_prep.pairs.items import Item, Listing
 from data_prep.pairs.preview import write_preview
+from data_prep.pairs.private import Privacy, deidentify_listing, unannounced, user_said_so
 from data_prep.pairs.rows import Rows, Spool, warnings
 from data_prep.pairs.sources import list_items
 from medvlp.config import resolve_path
-from medvlp.data.image import encode_image, is_dicom, read_image
+from medvlp.data.image import encode_image, read_image
 from medvlp.data.pairs import PairsStore
 from medvlp.errors import DataError
 from medvlp.ledger import Ledger
@@ -50,7 +51,8 @@ def prepare(
     Args:
         config: What to read and how to split, name and group it.
         out: Folder of the store.
-        already_deidentified: The user's word that free text and DICOM files carry no identifying data; recorded.
+        already_deidentified: The user's word that free text and DICOM files carry no identifying data, in place of
+            de-identification; recorded.
         overwrite: Exchange an existing store.
         dry_run: Read 20 images from all over the source, print what would happen, write nothing.
         features: Embeds one RGB image, by which near-identical images are found; called from several threads.
@@ -67,7 +69,7 @@ def prepare(
     if out.exists() and not overwrite and not dry_run:
         raise DataError("already exists", item=out, remedy="choose another name, or pass --overwrite")
     try:
-        listing = list_items(config)
+        listing = list_items(config, already_deidentified)
         with listing.open:
             _prepare(config, listing, out, already_deidentified, overwrite, dry_run, features, preview, show_texts)
     except OSError as error:
@@ -88,7 +90,6 @@ def _prepare(
     preview: Path | None,
     show_texts: bool,
 ) -> None:
-    _require_deidentified(listing, already_deidentified)
     graph = _load_graph(config)
     ledger = Ledger()
     for key, reason in listing.dropped:
@@ -96,6 +97,7 @@ def _prepare(
     listing.items = _present(listing.items, config, ledger)
     if dry_run:
         listing.items = listing.items[:: max(1, len(listing.items) // DRY_RUN_IMAGES)][:DRY_RUN_IMAGES]
+    privacy = user_said_so() if already_deidentified else deidentify_listing(listing)
     parent = out.parent
     if not dry_run:
         parent.mkdir(parents=True, exist_ok=True)
@@ -110,6 +112,7 @@ def _prepare(
             "sources": listing.sources,
             "graph_digest": None if graph is None else graph.digest,
             "already_deidentified": already_deidentified,
+            "deidentification": privacy.to_json(),
             "notes": {**listing.notes, **rows.notes},
             "warnings": warnings(rows, sampled=dry_run),
             "class_names": {label: info.name for label, info in rows.classes.items()},
@@ -127,23 +130,7 @@ def _prepare(
                 )
             if preview is not None:
                 write_preview(store, preview, show_texts=show_texts, dry_run=dry_run)
-        _tell(ledger, {} if dry_run else header["notes"], header["warnings"])
-
-
-def _require_deidentified(listing: Listing, already_deidentified: bool) -> None:
-    if already_deidentified:
-        return
-    dicom = next((i for i in listing.items if i.path is not None and i.path.suffix.lower() in {".dcm", ".dicom"}), None)
-    if dicom is not None:
-        raise _not_deidentified("DICOM files", dicom.key)
-    if listing.has_free_text:
-        raise _not_deidentified("free text", "source")
-
-
-def _not_deidentified(what: str, item: str) -> DataError:
-    return DataError(
-        f"{what} may identify patients", item=item, remedy="de-identify first, then pass --already-deidentified"
-    )
+        _tell(ledger, privacy, {} if dry_run else header["notes"], header["warnings"])
 
 
 def _load_graph(config: PairsConfig) -> DiseaseGraph | None:
@@ -182,8 +169,8 @@ def _read_all(
     def read(item: Item) -> tuple[bytes, np.ndarray] | DataError:
         try:
             source: Any = item.load() if item.load is not None else item.path
-            if not already_deidentified and isinstance(source, Path | bytes) and is_dicom(source):
-                return _not_deidentified("DICOM files", item.key)
+            if not already_deidentified and (mistake := unannounced(source, item)) is not None:
+                return mistake
             image = read_image(
                 source,
                 max_pixels=config.max_pixels,
@@ -244,12 +231,14 @@ def _print_dry_run(listing: Listing, rows: Rows, ledger: Ledger) -> None:
         console.print(f"  class {info.name}: {known}, {len(info.names)} names", markup=False)
 
 
-def _tell(ledger: Ledger, notes: dict[str, int], told: Sequence[str]) -> None:
+def _tell(ledger: Ledger, privacy: Privacy, notes: dict[str, int], told: Sequence[str]) -> None:
     """Say what was dropped, noticed and is worth a warning; a clean run says one line."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
     console.print(f"images: {ledger}", markup=False, soft_wrap=True)
+    for line in privacy.lines():
+        console.print(line, markup=False, soft_wrap=True)
     for note, count in notes.items():
         console.print(f"  {count} {note}", markup=False, soft_wrap=True)
     for line in told[:_MAX_TOLD]:

@@ -81,6 +81,7 @@ class _Sample:
     """What was found under one base name."""
 
     image: tuple[int, Callable[[], bytes]] | None = None  # preference, reader
+    dicom: bool = False
     texts: dict[str, str] = field(default_factory=dict)
     label: str | None = None
     object: dict[str, Any] = field(default_factory=dict)
@@ -119,7 +120,6 @@ def list_shards(source: WebDataset) -> Listing:
     if not listing.items:
         raise DataError("no sample with an image", item=shards[0].name, remedy="check source.image, the endings")
     listing.items.sort(key=lambda item: order[item.key])
-    listing.has_free_text = any(text.aspect not in MADE_HERE for item in listing.items for text in item.texts)
     if manifest is not None:
         listing.label_concepts = {label: list(ids) for label, ids in manifest.get("classes", {}).items()}
     return listing
@@ -193,6 +193,7 @@ def _samples(shard: Path, source: WebDataset, listing: Listing) -> dict[str, _Sa
             rank = source.image.index(ending)
             if sample.image is None or rank < sample.image[0]:
                 sample.image = rank, _reader(path, offset, member.size)
+                sample.dicom = ending in ("dcm", "dicom")
         elif ending in source.texts:
             sample.texts[ending] = _text(path, offset, member, source.encoding, where)
         elif ending == source.label:
@@ -323,6 +324,7 @@ def _item(base: str, sample: _Sample, shard: Path, source: WebDataset, own: bool
     return Item(
         key=key,
         load=load,
+        dicom=sample.dicom,
         label=single,
         labels=listed if single is None else [],
         texts=list(dict.fromkeys(texts)),

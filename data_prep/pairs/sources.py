@@ -21,8 +21,8 @@ from medvlp.errors import DataError
 from medvlp.io import sha256_file
 
 
-def list_items(config: PairsConfig) -> Listing:
-    """List what the configured source holds.
+def list_items(config: PairsConfig, already_deidentified: bool = False) -> Listing:
+    """List what the configured source holds; of DICOM folders under pseudonyms unless ``already_deidentified``.
 
     Raises:
         DataError: A missing folder, table or column, a repeated image, an unknown split, a path outside the folder.
@@ -37,7 +37,7 @@ def list_items(config: PairsConfig) -> Listing:
     elif isinstance(source, TextFiles):
         listing = list_text_files(source)
     elif isinstance(source, DicomFolder):
-        listing = list_dicom(source)
+        listing = list_dicom(source, already_deidentified)
     elif isinstance(source, WebDataset):
         listing = list_shards(source)
     elif isinstance(source, MedMnist):
@@ -55,7 +55,7 @@ def _folder_csv(source: FolderCsv) -> Listing:
     optional = [columns.label, columns.split, columns.case, columns.group]
     named = [column for column in optional if column is not None]
     require_columns(table, rows, [columns.image, *named, *columns.captions, *source.where])
-    listing = Listing([], sources={table.name: sha256_file(table)}, has_free_text=bool(columns.captions))
+    listing = Listing([], sources={table.name: sha256_file(table)})
     if source.label_names is not None:
         names = resolve_path(source.label_names)
         listing.label_names = read_label_names(names)

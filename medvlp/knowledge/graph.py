@@ -347,6 +347,15 @@ class DiseaseGraph:
             heights.update(dict.fromkeys(frontier, level))
         return heights
 
+    def nearest_names(self, text: str, limit: int = 3) -> str:
+        """Return the ids and names of the concepts whose id or name is spelt most like a text; empty if none is."""
+        near = self._nearest(text, limit)
+        if near:
+            return near
+        similar = difflib.get_close_matches(normalise(text), self._by_name, limit, cutoff=0.75)
+        rows = dict.fromkeys(self._by_name[name][0] for name in similar)
+        return ", ".join(f"{self.ids[row]} ({self._preferred[row]})" for row in rows)
+
     def _nearest(self, concept: str, limit: int = 3) -> str:
         found = self.find(concept)[:limit]
         if not found:

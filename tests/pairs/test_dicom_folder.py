@@ -1,6 +1,7 @@
 """A DICOM folder: cases hashed from tags, frames chosen, tables joined, and every odd file named with its remedy."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -94,9 +95,42 @@ def test_salt(folder, tmp_path, monkeypatch):
         settings(folder, salt="grain")
 
 
-def test_the_users_word_is_needed(folder, tmp_path):
-    with pytest.raises(DataError, match="DICOM files may identify patients"):
-        prepare(settings(folder), tmp_path / "out")
+def test_by_default_keys_and_cases_are_pseudonyms(folder, tmp_path, monkeypatch):
+    store = PairsStore.load(prepare(settings(folder), tmp_path / "out"))
+    assert everything(store, "key")[:1] != []
+    assert all(re.fullmatch(r"image-\d{6}", key) for key in everything(store, "key"))
+    assert sorted(set(everything(store, "case"))) == [f"case-{i:05d}" for i in range(1, 7)]
+    assert store.manifest["deidentification"]["num_dicom"] == 12
+    assert store.manifest["deidentification"]["warnings"] == {"pixels may show text: secondary capture": 12}
+    written = b"".join(path.read_bytes() for path in sorted(store.folder.rglob("*")) if path.is_file())
+    for secret in (b"PAT-", b"Doe", b"Jane", b"1.2.3.", b"1.9.", b"IMAGES/IM"):
+        assert secret not in written
+    assert PairsStore.load(prepare(settings(folder), tmp_path / "again")).digest == store.digest
+    monkeypatch.setenv("MY_SALT", "grain-of-salt")
+    keyed = PairsStore.load(prepare(settings(folder, salt="${MY_SALT}"), tmp_path / "keyed"))
+    assert all(re.fullmatch(r"image-[0-9a-f]{16}", key) for key in everything(keyed, "key"))
+    assert len(set(everything(keyed, "case"))) == 6
+    (folder / "PAT-0" / "IMAGES" / "IM0").unlink()  # with a secret, the others keep their names
+    fewer = PairsStore.load(prepare(settings(folder, salt="${MY_SALT}"), tmp_path / "fewer"))
+    assert set(everything(fewer, "key")) < set(everything(keyed, "key"))
+
+
+def test_dicom_beside_a_table_loses_identifiers_in_its_name(folder, tmp_path):
+    for i in range(4):
+        write_dicom(tmp_path / "flat" / f"PAT-{i // 2}_Doe_{i}.dcm", f"PAT-{i // 2}", 30 + i)
+    rows = [{"file": f"PAT-{i // 2}_Doe_{i}.dcm", "label": "ab"[i % 2], "case": f"PAT-{i // 2}"} for i in range(4)]
+    write_table(tmp_path / "t.csv", rows)
+    columns = {"image": "file", "label": "label", "case": "case"}
+    source = {
+        "name": "folder_csv",
+        "images": str(tmp_path / "flat"),
+        "table": str(tmp_path / "t.csv"),
+        "columns": columns,
+    }
+    store = PairsStore.load(prepare(PairsConfig.model_validate({"source": source}), tmp_path / "out"))
+    assert sorted(everything(store, "key")) == [f"id-{1 + 2 * (i > 1):05d}_id-00002_{i}.dcm" for i in range(4)]
+    assert sorted(set(everything(store, "case"))) == ["id-00001", "id-00003"]
+    assert store.manifest["deidentification"]["removed"] == {"identifier in a case": 4, "identifier in a key": 4}
 
 
 def test_case_by_study_and_series(folder, tmp_path):

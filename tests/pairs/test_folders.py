@@ -92,15 +92,17 @@ def test_text_files(tmp_path):
     (root / "train" / "orphan.txt").write_text("x")
     config, said = detected(root)
     assert said == "layout: 7 of 8 images have a text file of the same name, splits by folder"
-    with pytest.raises(DataError, match="free text may identify patients"):
-        prepare(config, tmp_path / "out")
-    store = PairsStore.load(prepare(config, tmp_path / "out", already_deidentified=True))
-    assert [texts[0].text for texts in store.split("test").column("texts")] == [f"a note about {i}" for i in (5, 6, 7)]
+    (root / "test" / "5.txt").write_text("a note about 5, seen by Dr. Okafor on 3/12/2019")
+    store = PairsStore.load(prepare(config, tmp_path / "out"))
+    assert [texts[0].text for texts in store.split("test").column("texts")] == [
+        "a note about 5, seen by Dr. [NAME] on [DATE]", "a note about 6", "a note about 7",
+    ]  # fmt: skip
+    assert store.manifest["deidentification"]["removed"] == {"date": 1, "name": 1}
     ledger = json.loads((store.folder / "ledger.json").read_text())
     assert ledger["dropped"] == {"empty caption": 2}  # missing and empty texts
     assert store.manifest["notes"]["text files without an image"] == 1
     with pytest.raises(DataError, match="no table, and not one sub-folder per class"):
-        detected(make(tmp_path / "flat", ["1.png"]), texts=False)
+        detected(make(tmp_path / "flat", ["1.png"]))
 
 
 def test_text_file_mistakes(tmp_path):

@@ -41,9 +41,6 @@ def test_table_with_everything(tmp_path):
         "Image", "Diagnosis", "Patient ID", ["Report"], "Split",
     )  # fmt: skip
     assert "images below pictures/ by column 'Image'" in said
-    without, said = detected(tmp_path, texts=False)
-    assert without.source.columns.captions == []
-    assert "text columns left out: Report" in said
 
 
 def test_numbers_and_useless_split(tmp_path):

@@ -75,11 +75,36 @@ def test_graph_gives_concepts_and_synonyms(make_folder, tmp_path):
     assert ledger["dropped"] == {"no linked concept": 10}
 
 
-def test_free_text_needs_the_users_word(make_folder, tmp_path):
-    _, _, settings = make_folder(columns=("file", "caption", "case"))
-    assert "pass --already-deidentified" in error_of(settings(columns=TEXT_COLUMNS), tmp_path / "out")
-    store = PairsStore.load(prepare(settings(columns=TEXT_COLUMNS), tmp_path / "out", already_deidentified=True))
+def test_free_text_is_deidentified_unless_the_user_says_it_is(make_folder, tmp_path, capsys):
+    folder, rows, settings = make_folder(columns=("file", "caption", "case"))
+    rows[0]["caption"] += ", reported by Dr. Okafor on 3/12/2019, MRN 4471902"
+    rows[1]["caption"] = "Dr. Okafor"  # of this nothing is left
+    write_table(folder / "table.csv", rows)
+    config = settings(columns=TEXT_COLUMNS)
+    store = PairsStore.load(prepare(config, tmp_path / "clean"))
+    assert store.manifest["already_deidentified"] is False
+    assert store.manifest["deidentification"] == {
+        "by": "medvlp-rules-1", "num_texts": 20, "num_dicom": 0, "warnings": {},
+        "removed": {"date": 1, "id": 1, "name": 2},
+    }  # fmt: skip
+    written = b"".join(path.read_bytes() for path in sorted(store.folder.rglob("*")) if path.is_file())
+    said = capsys.readouterr().err
+    for secret in ("Okafor", "3/12/2019", "4471902"):
+        assert secret.encode() not in written
+        assert secret not in said
+    assert "de-identified 20 texts: removed 1 date, 1 id, 2 name" in said
+    texts = {pair.key: pair.texts[0].text for split in ("train", "dev", "test") for pair in store.split(split)}
+    assert texts["000.png"] == "finding number 0 in the left lung, reported by Dr. [NAME] on [DATE], MRN [ID]"
+    assert texts["001.png"] == "Dr. [NAME]"
+
+    store = PairsStore.load(prepare(config, tmp_path / "out", already_deidentified=True))
     assert store.manifest["already_deidentified"] is True
+    assert store.manifest["deidentification"]["by"] == "the user's word"
+    assert b"Okafor" in b"".join(path.read_bytes() for path in sorted(store.folder.rglob("*.arrow")))
+    write_table(
+        folder / "table.csv", [{**row, "caption": f"finding number {i} in the left lung"} for i, row in enumerate(rows)]
+    )
+    store = PairsStore.load(prepare(config, tmp_path / "plain"))
     pair = store.split("train")[0]
     assert pair.label is None
     assert [(t.aspect, t.text) for t in pair.texts] == [
@@ -90,10 +115,19 @@ def test_free_text_needs_the_users_word(make_folder, tmp_path):
     assert not cases["train"] & cases["dev"]
 
 
-def test_dicom_under_any_name_needs_the_users_word(make_folder, tmp_path):
+def test_texts_of_nothing_but_identifiers_are_dropped(make_folder, tmp_path):
+    folder, rows, settings = make_folder(columns=("file", "caption", "case"))
+    rows[1]["caption"], rows[2]["caption"] = "3/12/2019 4471902", "[NAME]"
+    write_table(folder / "table.csv", rows)
+    store = PairsStore.load(prepare(settings(columns=TEXT_COLUMNS), tmp_path / "out"))
+    assert json.loads((store.folder / "ledger.json").read_text())["dropped"] == {"empty caption": 1}
+    assert store.manifest["deidentification"]["removed"] == {"date": 1, "id": 1, "texts of nothing but identifiers": 1}
+
+
+def test_broken_dicom_under_another_name(make_folder, tmp_path):
     folder, _rows, settings = make_folder()
     (folder / "images" / "003.png").write_bytes(b"\0" * 128 + b"DICM" + b"\0" * 50)
-    assert error_of(settings(), tmp_path / "out").startswith("003.png: DICOM files may identify patients")
+    assert error_of(settings(), tmp_path / "out").startswith("003.png: DICOM file without pixels")
 
 
 def test_captions_source_groups_near_identical_texts(make_folder, tmp_path):

@@ -88,15 +88,21 @@ def test_members_of_a_sample_need_not_be_neighbours(tmp_path):
     assert store.manifest["notes"]["members of shards that are not used"] == 1
 
 
-def test_free_text_needs_the_users_word(tmp_path):
-    shard = write_tar(tmp_path / "a.tar", samples(0, 4))
-    with pytest.raises(DataError, match="free text may identify patients"):
+def test_texts_are_deidentified(tmp_path):
+    members = [*samples(0, 4), ("note.txt", b"Seen by Dr. Okafor"), ("note.jpg", png(9)), ("note.cls", b"1")]
+    store = PairsStore.load(prepare(config(write_tar(tmp_path / "a.tar", members)), tmp_path / "out"))
+    texts = [text.text for name in SPLITS for row in store.split(name).column("texts") for text in row]
+    assert "Seen by Dr. [NAME]" in texts
+    assert not any("Okafor" in text for text in texts)
+
+
+def test_dicom_members_under_another_name_are_refused(tmp_path):
+    dicom = b"\0" * 128 + b"DICM" + b"\0" * 9
+    shard = write_tar(tmp_path / "a.tar", [("1.jpg", dicom), ("1.cls", b"a")])
+    with pytest.raises(DataError, match="1: a DICOM file under another name may identify patients; give it the ending"):
         prepare(config(shard), tmp_path / "out")
-
-
-def test_dicom_members_need_the_users_word(tmp_path):
-    shard = write_tar(tmp_path / "a.tar", [("1.dcm", b"\0" * 128 + b"DICM" + b"\0" * 9), ("1.cls", b"a")])
-    with pytest.raises(DataError, match="1: DICOM files may identify patients"):
+    shard = write_tar(tmp_path / "b.tar", [("1.dcm", dicom), ("1.cls", b"a")])
+    with pytest.raises(DataError, match="1: DICOM file without pixels"):
         prepare(config(shard), tmp_path / "out")
 
 
@@ -255,12 +261,28 @@ def test_export_refuses(store, tmp_path):
         export_webdataset(store.folder, tmp_path / "x", shard_size=0)
     row = Row("k", png(0), [Text("a note", "report")], "train", "c", 0)
     plain = PairsStore.write(tmp_path / "plain", [row])
-    with pytest.raises(DataError, match="free text may identify patients; de-identify first"):
-        export_webdataset(plain.folder, tmp_path / "x")
-    assert not (tmp_path / "x").exists()
     export_webdataset(plain.folder, tmp_path / "x", already_deidentified=True)
     with pytest.raises(DataError, match="already exists"):
         export_webdataset(plain.folder, tmp_path / "x", already_deidentified=True)
+
+
+def test_export_deidentifies_a_store_nobody_spoke_for(tmp_path):
+    rows = [Row("k", png(0), [Text("a note by Dr. Okafor", "report"), Text("Dr. Smith x", "name")], "train", "c", 0)]
+    plain = PairsStore.write(tmp_path / "plain", rows)
+    out = export_webdataset(plain.folder, tmp_path / "x")
+    written = (out / "train-000000.tar").read_bytes()
+    assert b"Okafor" not in written
+    assert b"a note by Dr. [NAME]" in written
+    assert b"Dr. Smith x" in written  # a caption made here, from the class's name
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["deidentification"]["removed"] == {"name": 1}
+    back = PairsStore.load(prepare(config(out / "*.tar"), tmp_path / "back"))
+    assert [text.text for text in back.split("train")[0].texts] == ["a note by Dr. [NAME]", "Dr. Smith x"]
+    rows[0].texts = [Text("4471902 3/12/2019", "report")]
+    empty = PairsStore.write(tmp_path / "empty", rows)
+    with pytest.raises(DataError, match="k: its texts are nothing but identifiers; leave the row out"):
+        export_webdataset(empty.folder, tmp_path / "y")
+    assert not (tmp_path / "y").exists()
 
 
 @pytest.mark.extras

@@ -1,0 +1,381 @@
+"""Names of persons, found by what stands around them: titles, labels, verbs of telling, degrees, greetings.
+
+Without any of these, a given name of the list with a capitalised word behind it is a name, unless an eponym's noun
+follows. Nothing else is: "Hodgkin lymphoma", "Barrett oesophagus" and "Swan-Ganz catheter" name no person here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+
+from data_prep.deid.name_patterns import (
+    ABBREVIATIONS,
+    BABY,
+    BEFORE_BY,
+    BEFORE_CREDENTIAL,
+    BEFORE_INITIALS,
+    BEHIND,
+    CAPITALISED,
+    CARET,
+    COLON,
+    COLON_LABEL,
+    COMMA,
+    CREDENTIAL,
+    CREDENTIALS,
+    DIRECTLY_BEHIND,
+    ENDS,
+    GAP,
+    GREETING,
+    INITIAL_ALONE,
+    INITIAL_SURNAME,
+    INITIALS,
+    LABEL_REACH,
+    LABEL_WORDS,
+    LAST_BEFORE,
+    LAST_WORD,
+    LINE_NAME,
+    LIST_GAP,
+    LOWER_LABEL,
+    MAX_WORDS,
+    MIDDLE,
+    MIDDLE_INITIAL,
+    NAME_AT_END,
+    NEVER,
+    NICKNAME,
+    PARTICLES,
+    PARTS,
+    ROLE_NO_COLON,
+    SIGN_OFF,
+    START,
+    TELLING_WORDS,
+    TITLE,
+    TO_LINE_END,
+    TOLD,
+    VERB,
+    WEAK_TITLES,
+    WORD,
+)
+from data_prep.deid.spans import Span
+from data_prep.deid.words import (
+    AMBIGUOUS_NAMES,
+    EPONYM_NOUNS,
+    EPONYM_PHRASES,
+    eponyms,
+    given_names,
+    is_common,
+    is_report_word,
+    surnames,
+)
+
+
+def names(text: str) -> Iterator[Span]:
+    """Find names of persons, and every later mention of a surname so found."""
+    words = [match for match in START.finditer(text) if not is_common(match[0])]
+    found = sorted({*_titled(text), *_labelled(text), *_told(text, words), *_with_degree(text), *_bare(text)})
+    yield from (Span(start, end, "name") for start, end in found)
+    yield from _repeated(text, found)
+
+
+def _titled(text: str) -> Iterator[tuple[int, int]]:
+    for match in TITLE.finditer(text):
+        title = match[0].strip(" \t.")
+        first = WORD.match(text, match.end())
+        if first is None or TITLE.match(text, match.end()):
+            continue
+        if title in WEAK_TITLES and (is_common(first[0]) or not first[0][0].isupper()):
+            continue
+        if title in ("MR", "MRS", "DR") and "." not in match[0] and (not _is_surname(first[0]) or is_common(first[0])):
+            continue
+        plural = title.lower() == "drs"
+        lower = title.lower() in ("dr", "drs", "mr", "mrs", "prof")
+        for start, end in _read(text, match.end(), sure=True, several=plural, lower=lower):
+            if title not in WEAK_TITLES or not _is_eponym(text, start, end):
+                yield start, end
+
+
+def _labelled(text: str) -> Iterator[tuple[int, int]]:
+    for match in COLON.finditer(text):
+        last = LAST_WORD.search(text, max(0, match.start() - 20), match.start())
+        if last is None or not {last[1].lower(), last[1].lower().rstrip("s")} & LABEL_WORDS:
+            continue
+        if not COLON_LABEL.search(text[max(0, match.start() - LABEL_REACH) : match.start()]):
+            continue
+        start = match.end()
+        title = TITLE.match(text, start)
+        while title is not None:
+            start = title.end()
+            title = TITLE.match(text, start)
+        yield from _read(text, start, several=True, last_first=True)
+    for match in LOWER_LABEL.finditer(text):
+        yield from _read(text, match.end(), lower=True, last_first=True)
+    for match in CARET.finditer(text) if "^" in text else ():
+        yield match.span()
+    for match in INITIALS.finditer(text):
+        usual = match[0] in ABBREVIATIONS or is_common(match[0])
+        if not usual and BEFORE_INITIALS.search(text[max(0, match.start() - 32) : match.start()]):
+            yield match.span()
+    for match in BABY.finditer(text):
+        yield from _read(text, match.end(), sure=True)
+
+
+def _told(text: str, words: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
+    """Names behind a verb of telling, a role, a relative, a greeting: two words, or one of the lists."""
+    for match in words:
+        last = LAST_BEFORE.search(text, max(0, match.start() - 24), match.start())
+        if last is None or (last[1][0].isalpha() and last[1].lower() not in TELLING_WORDS):
+            continue
+        before = text[max(0, match.start() - LABEL_REACH) : match.start()]
+        told = TOLD.search(before) is not None
+        introduced = told or ROLE_NO_COLON.search(before) or GREETING.search(before)
+        if not introduced and not (SIGN_OFF.search(before) and TO_LINE_END.match(text, match.start())):
+            continue
+        for start, end in _read(text, match.start(), several=told):
+            found = text[start:end].split()
+            if (len(found) > 1 or _known(found[0])) and not _is_eponym(text, start, end):
+                yield start, end
+
+
+def _with_degree(text: str) -> Iterator[tuple[int, int]]:
+    for match in BEFORE_CREDENTIAL.finditer(text):
+        window = max(0, match.start() - 64)
+        before = NAME_AT_END.search(text[window : match.start()].rsplit("\n", 1)[-1])
+        if before is None:
+            continue
+        offset = match.start() - len(before[0])
+        words = [(found.start() + offset, found.end() + offset, found[0]) for found in WORD.finditer(before[0])]
+        keep = len(words)
+        while keep > 0 and _may_be_name(words[keep - 1][2]):
+            keep -= 1
+        if keep < len(words) and any(len(word.rstrip(".")) > 1 for _, _, word in words[keep:]):
+            yield words[keep][0], match.start()
+
+
+def _bare(text: str) -> Iterator[tuple[int, int]]:
+    """Names that only the lists give away."""
+    for match in INITIAL_SURNAME.finditer(text):
+        surname = re.split(r"[. \t]", match[0])[-1]
+        sure = _is_surname(surname) or BEFORE_BY.search(text[max(0, match.start() - 14) : match.start()]) is not None
+        if sure and not is_common(surname) and not _is_eponym(text, *match.span()):
+            yield match.span()
+    given, family = given_names(), surnames()
+    for match in CAPITALISED.finditer(text):
+        lower = match[0].lower()
+        if lower in given or "-" in lower or "'" in lower:
+            yield from _given_and_surname(text, match)
+        if lower in family or "-" in lower or "'" in lower:
+            yield from _last_first(text, match)
+    for match in LINE_NAME.finditer(text):
+        words = match[1].split()
+        last = not text[match.end() :].strip()
+        if (words[0].lower() in given_names() or (last and _is_surname(words[-1]))) and not any(map(is_common, words)):
+            yield match.span(1)
+
+
+def _given_and_surname(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
+    given = match[0]
+    if PARTS.split(given.lower())[0] not in given_names():
+        return
+    middle = MIDDLE.match(text, match.end())
+    second = WORD.match(text, middle.end()) if middle else None
+    if (
+        second is not None
+        and middle is not None
+        and _surname_shaped(given, second[0], text[second.end() : second.end() + 12])
+    ):
+        end = second.end() - second[0].endswith(".")
+        third = MIDDLE.match(text, end)
+        further = WORD.match(text, third.end()) if third else None
+        if (
+            further is not None
+            and _surname_shaped(given, further[0], text[further.end() : further.end() + 12])
+            and _is_surname(further[0])
+        ):
+            end = further.end() - further[0].endswith(".")
+        end -= 2 * text[:end].endswith(("'s", "’s"))
+        last = second[0].rstrip(".")
+        strong = _is_surname(last) or not is_common(given)
+        if strong and not _is_eponym(text, match.start(), end):
+            yield match.start(), end
+    elif (
+        not is_common(given) and given.istitle() and given.lower() not in _ambiguous() and VERB.match(text, match.end())
+    ):
+        yield match.span()
+
+
+def _last_first(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
+    comma = COMMA.match(text, match.end())
+    first = WORD.match(text, comma.end()) if comma else None
+    if (
+        first is None
+        or not _is_surname(match[0])
+        or is_common(match[0])
+        or first[0].rstrip(".").lower() not in given_names()
+    ):
+        return
+    if not first[0][0].isupper() or is_common(first[0]) or match[0].isupper() != first[0].rstrip(".").isupper():
+        return
+    end = first.end() - first[0].endswith(".")
+    middle = MIDDLE_INITIAL.match(text, end)
+    yield match.start(), middle.end() if middle else end
+
+
+def _repeated(text: str, found: list[tuple[int, int]]) -> Iterator[Span]:
+    """A surname that was found once is the same person's wherever it is capitalised."""
+    parts = {
+        word
+        for start, end in found
+        for word in re.findall(r"[^\W\d_][\w'’-]{2,}", text[start:end])
+        if word[0].isupper() and not is_common(word) and (len(word) > 4 or not word.isupper() or _is_surname(word))
+    }
+    if not parts:
+        return
+    taken = dict(found)
+    for match in CAPITALISED.finditer(text):
+        word = match[0]
+        again = (word in parts or word.title() in parts or word.upper() in parts) and match.start() not in taken
+        if again and not _is_eponym(text, *match.span()):
+            yield Span(*match.span(), "name")
+
+
+def _read(
+    text: str, start: int, *, sure: bool = False, several: bool = False, lower: bool = False, last_first: bool = False
+) -> Iterator[tuple[int, int]]:
+    """Read one name, or a list of them, from a place where one is expected.
+
+    Args:
+        text: The text.
+        start: Where the name would begin.
+        sure: The first word is a name whatever it means elsewhere ("Dr. Drain").
+        several: Names may follow after commas and "and".
+        lower: The name may be written without capitals.
+        last_first: The first comma may part the surname from the given name.
+    """
+    while True:
+        end, count = _one_name(text, start, sure, lower)
+        if end == start:
+            return
+        if last_first and count == 1:
+            comma = COMMA.match(text, end)
+            if comma is not None and not CREDENTIAL.match(text, end):
+                given, _ = _one_name(text, comma.end(), False, lower)
+                initial = INITIAL_ALONE.match(text, comma.end())
+                if given > comma.end():
+                    end = given
+                elif initial is not None:
+                    end = initial.end()
+        yield start, end
+        if not several:
+            return
+        credential = CREDENTIAL.match(text, end)
+        while credential is not None:
+            end = credential.end()
+            credential = CREDENTIAL.match(text, end)
+        gap = LIST_GAP.match(text, end)
+        if gap is None:
+            return
+        start = gap.end()
+        title = TITLE.match(text, start)
+        start, last_first = (title.end() if title else start), False
+
+
+def _one_name(text: str, start: int, sure: bool, lower: bool) -> tuple[int, int]:
+    """Return where the name ends (``start`` if there is none) and how many full words it has."""
+    end, position, full = start, start, 0
+    for number in range(MAX_WORDS):
+        match = WORD.match(text, position)
+        if match is None:
+            break
+        word = match[0].rstrip(".")
+        initial = len(word) == 1 and word.isupper()
+        short = match[0] in ("Wm.", "Jas.", "Chas.", "Geo.", "Thos.", "St.", "Ste.")
+        particle = word.lower() in PARTICLES and match[0][0].islower() and number < 4
+        if initial or short:
+            end = match.end() if match[0].endswith(".") and (initial or short) else match.start() + len(word)
+            if short and not match[0].endswith("."):
+                break
+        elif particle:
+            pass
+        elif _fits(text, match, number, full, sure, lower):
+            cut = 2 if word.endswith(("'s", "’s")) else 0
+            end, full = match.start() + len(word) - cut, full + 1
+            if cut or match[0].endswith("."):
+                break
+        else:
+            break
+        gap = NICKNAME.match(text, match.end()) or GAP.match(text, match.end())
+        if gap is None:
+            glued = match[0].endswith(".") and initial and text[match.end() : match.end() + 1].isupper()
+            if not glued:
+                break
+            position = match.end()
+        else:
+            position = gap.end()
+    if full == 0 and not (sure and end > start):
+        return start, 0
+    return end, full
+
+
+def _fits(text: str, match: re.Match[str], number: int, full: int, sure: bool, lower: bool) -> bool:
+    word = match[0].rstrip(".")
+    if not word[0].isupper():
+        if not lower or is_common(word) or full >= 2 or len(word) < 2:
+            return False
+        return full == 0 or _known(word)
+    if word in ABBREVIATIONS or word.lower() in NEVER or re.fullmatch(CREDENTIALS, word):
+        return False
+    if not is_common(word):
+        return True
+    if full == 0:
+        return sure and not (word.isupper() and not _is_surname(word))
+    # An ordinary word behind a name: a surname like "Standing" if the text goes on in small letters.
+    tail = text[match.end() : match.end() + 2]
+    if word.isupper() or full != 1 or is_report_word(word):
+        return False
+    ends = match[0].endswith(".") or re.match(r"[.,;)\n]|$", tail) is not None
+    return ends or (_is_surname(word) and re.match(r" [a-z(]", tail) is not None)
+
+
+def _may_be_name(word: str) -> bool:
+    bare = word.rstrip(".")
+    if len(bare) == 1:
+        return bare.isupper()
+    return bare[0].isupper() and bare not in ABBREVIATIONS and (not is_common(bare) or bare.lower() in PARTICLES)
+
+
+def _surname_shaped(given: str, word: str, behind: str) -> bool:
+    """Whether a word may be the surname to a given name; an ordinary word only if the phrase ends with it."""
+    bare = word.rstrip(".")
+    if len(bare) < 2 or not bare[0].isupper() or bare in ABBREVIATIONS or given.isupper() != bare.isupper():
+        return False
+    if given.isupper():
+        return _is_surname(bare) and not is_common(bare)
+    return not is_common(bare) or (_is_surname(bare) and not is_report_word(bare) and ENDS.match(behind) is not None)
+
+
+def _known(word: str) -> bool:
+    bare = word.rstrip(".").lower().removesuffix("'s").removesuffix("’s")
+    if is_common(bare):
+        return False
+    return any(part in given_names() or part in surnames() for part in PARTS.split(bare))
+
+
+def _is_surname(word: str) -> bool:
+    return any(part in surnames() for part in PARTS.split(word.rstrip(".").lower()))
+
+
+def _is_eponym(text: str, start: int, end: int) -> bool:
+    """Whether what follows, or the phrase itself, makes it a disease, a sign or a device."""
+    if EPONYM_PHRASES.search(text[start : end + 24]):
+        return True
+    behind = BEHIND.match(text, end)
+    if behind is None:
+        return False
+    near = DIRECTLY_BEHIND.match(text, end)
+    return behind[1].lower() in EPONYM_NOUNS or (near is not None and near[1].lower() in EPONYM_NOUNS)
+
+
+@functools.cache
+def _ambiguous() -> frozenset[str]:
+    return eponyms() | AMBIGUOUS_NAMES
