@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.command import run_command
+from benchmarks.common.marks import put_between
 from medvlp.io import write_json, write_text
 
 
@@ -27,7 +28,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _work(config: Any, arguments: Any) -> str:
     from benchmarks.knowledge.page import render
     from benchmarks.knowledge.run import run
-    from benchmarks.knowledge.table import build, markdown, write_docs
+    from benchmarks.knowledge.table import MARK, build, markdown
 
     answers, graph = run(config, arguments.out)
     table = build(config, answers, graph)
@@ -35,7 +36,7 @@ def _work(config: Any, arguments: Any) -> str:
     write_text(arguments.out / "table.md", markdown(table))
     write_text(arguments.out / "table.html", render(table))
     if arguments.write_docs is not None:
-        write_docs(arguments.write_docs, markdown(table))
+        put_between(arguments.write_docs, MARK, markdown(table))
     return markdown(table)
 
 

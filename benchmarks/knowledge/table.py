@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.knowledge.config import FLOOR, KnowledgeTableConfig
@@ -12,14 +11,12 @@ from benchmarks.knowledge.measure import TITLES, Question, Scores, questions
 from benchmarks.knowledge.run import Answered
 from benchmarks.knowledge.statistics import ALPHA, Difference, Measured, difference, holm, mean_difference, verdict
 from medvlp import __version__
-from medvlp.errors import DataError
-from medvlp.io import write_text
 
 if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
 
 FORMAT = "medvlp-knowledge-table-1"
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+MARK = "table"
 POOLED = "auroc"
 UNTRAINED = "no (untrained)"
 _POOLS = {True: "all sets whose class names were seen", False: "all sets of held-out classes alone"}
@@ -228,19 +225,3 @@ def _range(score: Mapping[str, Any], sign: bool = False) -> str:
 
 def _plain_number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
-
-
-def write_docs(page: Path, text: str) -> None:
-    """Put a table between the two marks of a page.
-
-    Raises:
-        DataError: If the page is missing or does not hold both marks once, in order.
-    """
-    if not page.is_file():
-        raise DataError("no such page", item=page, remedy="name a Markdown page that holds the marks")
-    old = page.read_text(encoding="utf-8")
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after or END in before:
-        raise DataError(f"does not hold {BEGIN} and {END} once, in order", item=page, remedy="add the two marks")
-    write_text(page, f"{before}{BEGIN}\n{text}{END}{after}")

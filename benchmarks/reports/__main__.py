@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.command import run_command
+from benchmarks.common.marks import put_between
 from medvlp.io import write_json, write_text
 
 
@@ -26,13 +27,13 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _work(config: Any, arguments: Any) -> str:
     from benchmarks.reports.run import run
-    from benchmarks.reports.table import markdown, write_docs
+    from benchmarks.reports.table import MARK, markdown
 
     results = run(config)
     write_json(arguments.out / "results.json", results)
     write_text(arguments.out / "table.md", markdown(results))
     if arguments.write_docs is not None:
-        write_docs(arguments.write_docs, markdown(results))
+        put_between(arguments.write_docs, MARK, markdown(results))
     return markdown(results)
 
 

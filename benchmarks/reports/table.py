@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from medvlp.errors import DataError
-from medvlp.io import write_text
-
-_BEGIN, _END = "<!-- open-i: begin -->", "<!-- open-i: end -->"
+MARK = "open-i"
 TARGET = 0.03
 _WAYS = {
     "triplets": "our triplets, asserted present",
@@ -70,16 +66,3 @@ def _range(values: list[float]) -> str:
 def _percent(values: list[float]) -> str:
     value, low, high = (100 * number for number in values)
     return f"{value:.1f} % [{low:.1f}, {high:.1f}]"
-
-
-def write_docs(page: Path, text: str) -> None:
-    """Put the tables between the page's marks.
-
-    Raises:
-        DataError: If the page has no marks.
-    """
-    content = page.read_text(encoding="utf-8")
-    if content.count(_BEGIN) != 1 or content.count(_END) != 1:
-        raise DataError(f"does not hold the marks {_BEGIN} and {_END} once", item=page)
-    before, _, rest = content.partition(_BEGIN)
-    write_text(page, f"{before}{_BEGIN}\n{text}{_END}{rest.partition(_END)[2]}")

@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from benchmarks.knowledge import statistics, table
+from benchmarks.knowledge import statistics
 from benchmarks.knowledge.measure import recall_by_luck, reciprocal_rank_by_luck
-from medvlp.errors import DataError
 
 
 def test_the_smallest_detectable_difference_is_found_in_four_of_five_repetitions():
@@ -76,15 +75,3 @@ def test_luck_equals_all_orders():
         ranks = [1 + min(order.index(i) for i in wanted) for order in itertools.permutations(range(6))]
         assert found[0] == pytest.approx(np.mean([rank <= 2 for rank in ranks]))
         assert found[1] == pytest.approx(np.mean([1 / rank for rank in ranks]))
-
-
-def test_the_docs_page_takes_the_table_between_its_marks(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n", encoding="utf-8")
-    table.write_docs(page, "new\n")
-    assert page.read_text(encoding="utf-8") == f"before\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
-    page.write_text("no marks", encoding="utf-8")
-    with pytest.raises(DataError, match=r"page\.md: does not hold .* once, in order; add the two marks"):
-        table.write_docs(page, "new\n")
-    with pytest.raises(DataError, match="no such page"):
-        table.write_docs(tmp_path / "other.md", "new\n")

@@ -368,14 +368,14 @@ def test_the_command_prints_one_line_for_a_mistake(monkeypatch, capsys, tmp_path
 def test_the_command_writes_all_three_forms(whole, monkeypatch, capsys, tmp_path):
     _, root, *_ = whole
     page = tmp_path / "page.md"
-    page.write_text(f"{table.BEGIN}\n{table.END}\n", encoding="utf-8")
+    page.write_text(f"<!-- {table.MARK}: begin -->\n<!-- {table.MARK}: end -->\n", encoding="utf-8")
     words = ["knowledge", str(root / "table.yaml"), "--out", str(root / "out"), "--write-docs", str(page)]
     monkeypatch.setattr("sys.argv", words)
     assert command.main() == 0
     said = capsys.readouterr().out
     written = (root / "out" / "table.md").read_text(encoding="utf-8")
     assert written in said
-    assert written in page.read_text(encoding="utf-8")
+    assert written.strip() in page.read_text(encoding="utf-8")
     assert json.loads((root / "out" / "table.json").read_text(encoding="utf-8"))["format"] == table.FORMAT
     assert (root / "out" / "table.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 

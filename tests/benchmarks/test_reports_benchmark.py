@@ -5,7 +5,7 @@ import os
 import pytest
 
 from benchmarks.reports.run import codes_of, finding_names, is_coded, is_development, run
-from benchmarks.reports.table import markdown, write_docs
+from benchmarks.reports.table import markdown
 from medvlp.config import load
 from medvlp.errors import DataError
 
@@ -85,16 +85,6 @@ def test_unknown_findings_are_named(config):
     )
     with pytest.raises(DataError, match="questions: Effusion: the vocabulary has no efusion"):
         run(config.model_copy(update={"questions": [question]}))
-
-
-def test_the_table_goes_between_the_marks(config, tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("a\n<!-- open-i: begin -->\nold\n<!-- open-i: end -->\nb\n", encoding="utf-8")
-    write_docs(page, "new\n")
-    assert page.read_text(encoding="utf-8") == "a\n<!-- open-i: begin -->\nnew\n<!-- open-i: end -->\nb\n"
-    page.write_text("no marks", encoding="utf-8")
-    with pytest.raises(DataError, match="does not hold the marks"):
-        write_docs(page, "new\n")
 
 
 @pytest.mark.data
