@@ -12,16 +12,21 @@ from dataclasses import dataclass
 
 _BRACKET = re.compile(r"\(([^()\n]{2,80})\)")
 _SHORT = re.compile(r"[^\W\d_](?:[\w/-]{0,8}[^\W_])")
+_NOT_BLANK = re.compile(r"\S+")
+_LAST_WORD = re.compile(r"(\S+)\s$")
+_WORD = re.compile(r"\w+")
+_REACH = 300
 _BREAK = re.compile(r"[.;:!?]\s|\n\s*\n|[()]")
 
 
 @dataclass(frozen=True)
 class Definition:
-    """``text[long_start:long_end]`` is what ``short`` stands for."""
+    """``text[long_start:long_end]`` is what ``short`` stands for; ``bracket`` is the span in brackets, with them."""
 
     short: str
     long_start: int
     long_end: int
+    bracket: tuple[int, int]
 
 
 def find(text: str) -> dict[str, Definition]:
@@ -29,10 +34,7 @@ def find(text: str) -> dict[str, Definition]:
     found: dict[str, Definition] = {}
     for bracket in _BRACKET.finditer(text):
         inside = re.split(r"[,;]\s", bracket.group(1), maxsplit=1)[0].strip()
-        if is_short_form(inside):
-            definition = _before(text, bracket.start(), inside)
-        else:
-            definition = _inside(text, bracket)
+        definition = _before(text, bracket, inside) if is_short_form(inside) else _inside(text, bracket)
         if definition is not None:
             found.setdefault(definition.short, definition)
     return found
@@ -48,28 +50,28 @@ def is_short_form(word: str) -> bool:
     return bool(_SHORT.fullmatch(word)) and any(map(str.isupper, word)) and 2 * sum(map(str.isalpha, word)) >= len(word)
 
 
-def _before(text: str, bracket: int, short: str) -> Definition | None:
+def _before(text: str, bracket: re.Match[str], short: str) -> Definition | None:
     """Long form in front of the bracket that holds the short one."""
     words = min(len(short) + 5, 2 * len(short))
-    stop = max((match.end() for match in _BREAK.finditer(text, max(0, bracket - 300), bracket)), default=0)
-    starts = [match.start() for match in re.finditer(r"\S+", text[max(stop, bracket - 300) : bracket])]
+    earliest = max(0, bracket.start() - _REACH)
+    earliest = max((match.end() for match in _BREAK.finditer(text, earliest, bracket.start())), default=earliest)
+    starts = [match.start() for match in _NOT_BLANK.finditer(text, earliest, bracket.start())]
     if not starts:
         return None
-    begin = max(stop, bracket - 300) + starts[-words:][0]
-    end = begin + len(text[begin:bracket].rstrip())
+    begin = starts[-words:][0]
+    end = begin + len(text[begin : bracket.start()].rstrip())
     start = _align(short, text, begin, end)
-    return None if start is None or not _plausible(short, text[start:end]) else Definition(short, start, end)
+    if start is None or end - start <= len(short) or short in _WORD.findall(text[start:end]):
+        return None
+    return Definition(short, start, end, bracket.span())
 
 
 def _inside(text: str, bracket: re.Match[str]) -> Definition | None:
-    """Long form in the bracket, short one the word before it."""
-    before = re.search(r"(\S+)\s$", text[max(0, bracket.start() - 20) : bracket.start()])
-    if before is None or not is_short_form(before.group(1)):
+    """Long form in the bracket, from its first word on; short one the word in front of it."""
+    before = _LAST_WORD.search(text, max(0, bracket.start() - 20), bracket.start())
+    if before is None or not is_short_form(before[1]) or _align(before[1], text, *bracket.span(1)) != bracket.start(1):
         return None
-    begin, end = bracket.span(1)
-    start = _align(before.group(1), text, begin, end)
-    long_starts_bracket = start == begin
-    return Definition(before.group(1), begin, end) if long_starts_bracket else None
+    return Definition(before[1], *bracket.span(1), bracket.span())
 
 
 def _align(short: str, text: str, begin: int, end: int) -> int | None:
@@ -86,10 +88,6 @@ def _align(short: str, text: str, begin: int, end: int) -> int | None:
             return None
         position -= 1
     return position + 1
-
-
-def _plausible(short: str, long: str) -> bool:
-    return len(long) > len(short) and short not in re.findall(r"\w+", long)
 
 
 def expand(mention: str, long_forms: dict[str, str]) -> str:

@@ -19,8 +19,11 @@ class Fitted(Config):
     tiers: list[Tier] = Field(description="Tiers it was fitted for.")
     documents: int = Field(description="Number of training texts.")
     nil_threshold: float = Field(description="A mention whose best concept scores lower is linked to none.")
-    proposal_threshold: float = Field(2.0, description="The same for spans that the linker proposes itself; 2 is never.")
+    proposal_threshold: float = Field(
+        2.0, description="The same for spans that the linker proposes itself; 2 is never."
+    )
     encoder_weight: float = Field(0.0, ge=0.0, le=1.0, description="Share of the encoder in a candidate's score.")
+    prefer: list[str] = Field([], description="Prefixes of concept ids, the one that wins a tie first.")
     dropped: list[str] = Field([], description="Keys of names that seldom name their concept in these texts.")
     names: list[tuple[str, str]] = Field([], description="Pairs of concept id and a name the texts have for it.")
 
@@ -43,12 +46,14 @@ class LinkerConfig(Config):
     min_letters: int = Field(3, ge=1, description="Names with fewer letters and digits are linked only where defined.")
     word_order: bool = Field(True, description="Also match a name's words in another order, inside one clause.")
     abbreviations: bool = Field(True, description="Link abbreviations that the text defines, as their long form.")
-    lists: bool = Field(True, description='Read "breast and ovarian cancer" as two mentions, in spans given.')
+    lists: bool = Field(True, description='Link both concepts of "breast and ovarian cancer".')
     max_concepts: int = Field(1, ge=1, description="Concepts of one mention that remain where a name has several.")
     num_candidates: int = Field(20, ge=1, description="Nearest names that the fuzzy tier looks at.")
     propose: bool = Field(True, description="Let the fuzzy tier look for mentions of its own, not only in given spans.")
     nil_threshold: float = Field(0.75, ge=0.0, le=1.0, description="Least score of a fuzzy link; `fitted` replaces it.")
-    proposal_threshold: float = Field(0.9, ge=0.0, description="Least score of a proposed mention; `fitted` replaces it.")
+    proposal_threshold: float = Field(
+        0.9, ge=0.0, description="Least score of a proposed mention; `fitted` replaces it."
+    )
     encoder: str | None = Field(None, description="Text encoder folder (a stage-1 run) of the rerank tier.")
     encoder_weight: float = Field(0.5, ge=0.0, le=1.0, description="Share of the encoder in a candidate's score.")
     fitted: str | None = Field(None, description="File that fitting wrote; its values replace those above.")

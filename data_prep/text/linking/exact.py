@@ -59,9 +59,11 @@ class ExactIndex:
         total_P = np.zeros(len(words) + 1, dtype=np.uint64)
         np.cumsum(np.array([_number(word) for word in words.keys], dtype=np.uint64), out=total_P[1:])
         sentence_N = np.array(words.sentence)
+        opens_N, closes_N = np.array(words.opens), np.array(words.closes)
         for length in range(1, min(self.lexicon.longest, _LONGEST, len(words)) + 1):
             sums = total_P[length:] - total_P[:-length]
             hit = self._table[sums >> _SHIFT]
+            hit &= opens_N[: len(hit)] & closes_N[length - 1 :]
             if length > 1:
                 hit &= sentence_N[length - 1 :] == sentence_N[: 1 - length]
             for first in np.flatnonzero(hit).tolist():
@@ -91,7 +93,7 @@ class ExactIndex:
         letters = sum(map(str.isalpha, text))
         shouting = letters > 0 and sum(map(str.isupper, text)) / letters > _SHOUTING
         for position, raw in enumerate(words.raw):
-            if 3 <= len(raw) <= 7 and (owners := self._acronym(raw, shouting)):
+            if 2 <= len(raw) <= 7 and (owners := self._acronym(raw, shouting)):
                 yield Match(position, position, owners, 1.0)
 
     def _acronym(self, raw: str, shouting: bool) -> list[Owner]:
@@ -105,7 +107,7 @@ class ExactIndex:
         return best(owners, raw) if owners else []
 
 
-_LOWER_CASE = frozenset("copd ards gerd adhd hiv".split())
+_LOWER_CASE = frozenset(["copd", "ards", "gerd", "adhd", "hiv"])
 
 
 @lru_cache(maxsize=1 << 18)

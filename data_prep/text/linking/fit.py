@@ -161,7 +161,11 @@ def _fit_choice(linker: Linker, documents: Sequence[Document], truth: Truth) -> 
     best = (-1.0, 0.0, 0.0)
     for weight in weights:
         scored = {text: linker.ranked(text, found[text], weight) for text, _ in open_}
-        firsts = [(scored[text][0], truth.right([scored[text][0].row], ids), n) for (text, ids), n in open_.items() if scored[text]]
+        firsts = [
+            (scored[text][0], truth.right([scored[text][0].row], ids), n)
+            for (text, ids), n in open_.items()
+            if scored[text]
+        ]
         f1, threshold = _best_threshold(firsts, sum(open_.values()))
         if f1 > best[0]:
             best = (f1, weight or 0.0, threshold)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from data_prep.text.linking.words import key, unordered
-from medvlp.knowledge.names import normalise
+from medvlp.knowledge.names import Name, normalise
 
 if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
@@ -17,14 +17,127 @@ MIN_LETTERS = 3
 TRUSTED = ("preferred", "exact", "xref_merge")
 """Kinds of names that name the concept itself, not something narrower or broader."""
 
-_ACRONYM = re.compile(r"[^\W_]{3,6}")
+_EPONYM = re.compile(r"((?:[Vv]on )?[A-Z][a-z]+(?:-[A-Z][a-z]+)+|[Vv]on [A-Z][a-z]+)(?:'s)? (?:disease|syndrome)")
+_INITIAL = re.compile(r"[^\W_]+")
+_LOWER_CASE = 5
+_ACRONYM = re.compile(r"[^\W_]{2,6}")
 
 ENGLISH = frozenset(
-    "add air all and arc are bad bag bee bind bud but can candle canvas car cat charge cold dish does ear end est face "
-    "fan far fast fat few fish flat for gap get glass glow had has hat helix help her hers him his hit how iris its jet "
-    "lad ladd led let lid light lip low mad man map may men met net new not now off old one our out own pain papa plan "
-    "rad rat red rich sad saw scan scar see set she short soft star stop tab tan tar tear ten the thin tic tin too top "
-    "two use van was wet who why with you".split()
+    [
+        "add",
+        "air",
+        "all",
+        "and",
+        "arc",
+        "are",
+        "bad",
+        "bag",
+        "bee",
+        "bind",
+        "bud",
+        "but",
+        "can",
+        "candle",
+        "canvas",
+        "car",
+        "cat",
+        "charge",
+        "cold",
+        "dish",
+        "does",
+        "ear",
+        "end",
+        "est",
+        "face",
+        "fan",
+        "far",
+        "fast",
+        "fat",
+        "few",
+        "fish",
+        "flat",
+        "for",
+        "gap",
+        "get",
+        "glass",
+        "glow",
+        "had",
+        "has",
+        "hat",
+        "helix",
+        "help",
+        "her",
+        "hers",
+        "him",
+        "his",
+        "hit",
+        "how",
+        "iris",
+        "its",
+        "jet",
+        "lad",
+        "ladd",
+        "led",
+        "let",
+        "lid",
+        "light",
+        "lip",
+        "low",
+        "mad",
+        "man",
+        "map",
+        "may",
+        "men",
+        "met",
+        "net",
+        "new",
+        "not",
+        "now",
+        "off",
+        "old",
+        "one",
+        "our",
+        "out",
+        "own",
+        "pain",
+        "papa",
+        "plan",
+        "rad",
+        "rat",
+        "red",
+        "rich",
+        "sad",
+        "saw",
+        "scan",
+        "scar",
+        "see",
+        "set",
+        "she",
+        "short",
+        "soft",
+        "star",
+        "stop",
+        "tab",
+        "tan",
+        "tar",
+        "tear",
+        "ten",
+        "the",
+        "thin",
+        "tic",
+        "tin",
+        "too",
+        "top",
+        "two",
+        "use",
+        "van",
+        "was",
+        "wet",
+        "who",
+        "why",
+        "with",
+        "you",
+    ]
 )
 """Everyday words that are acronyms of diseases too: an acronym only where the writing shows it."""
 
@@ -63,7 +176,6 @@ class Lexicon:
 
 def build(
     graph: DiseaseGraph,
-    rows: Iterable[int] | None = None,
     extra: Iterable[tuple[str, str]] = (),
     *,
     min_letters: int = MIN_LETTERS,
@@ -72,28 +184,42 @@ def build(
 
     Args:
         graph: Concepts and names.
-        rows: Concepts to take; all by default.
-        extra: Further (concept id, name) pairs, such as names learnt from annotated texts.
-        min_letters: Names with fewer letters and digits are left out.
+        extra: Further (concept id, name) pairs, such as names learnt from annotated texts; such a name is that
+            concept's alone, whoever else has it.
+        min_letters: Names of the graph with fewer letters and digits are left out.
     """
-    kept = set(range(len(graph))) if rows is None else set(rows)
     table = graph.tables.names
     found: list[tuple[int, str, bool]] = []
     row_of = {concept: row for row, concept in enumerate(graph.ids)}
     columns = (table[column].to_pylist() for column in ("concept", "text", "kind"))
     for concept, text, kind in zip(*columns, strict=True):
-        if kind in TRUSTED and row_of[concept] in kept:
+        if kind in TRUSTED:
             found.append((row_of[concept], text, kind == "preferred"))
-    found += [(graph.index(concept), text, True) for concept, text in extra]
     names: dict[str, dict[int, Owner]] = {}
     acronyms: dict[str, dict[int, Owner]] = {}
     for row, text, preferred in found:
+        words = key(text)
+        if len(words.replace(" ", "")) < min_letters:
+            continue
         if is_acronym(text):
             _add(acronyms, text, Owner(row, preferred, text))
-            continue
-        words = key(text)
-        if len(words.replace(" ", "")) >= min_letters:
+        elif (
+            not preferred
+            and len(text) <= _LOWER_CASE
+            and text.isalpha()
+            and stands_for(text, graph.names(graph.ids[row]))
+        ):
+            _add(acronyms, text.upper(), Owner(row, preferred, text.upper()))
+        else:
             _add(names, words, Owner(row, preferred, normalise(text)))
+            if short := eponym(text):
+                _add(names, key(short), Owner(row, False, normalise(text)))
+    for concept, text in extra:
+        row = graph.index(concept)
+        if is_acronym(text):
+            acronyms[text] = {row: Owner(row, True, text)}
+        elif words := key(text):
+            names[words] = {row: Owner(row, True, normalise(text))}
     reordered: dict[str, list[str]] = {}
     for words in sorted(names):
         if " " in words:
@@ -110,9 +236,44 @@ def build(
 def is_acronym(text: str) -> bool:
     """Tell whether a name is one short word with two capitals or more: it is compared letter by letter.
 
-    Its lower-case form is often an everyday word ("ALL", "FAST", "MAP"); three letters or fewer are too common.
+    Its lower-case form is often an everyday word ("ALL", "FAST", "MAP").
     """
     return bool(_ACRONYM.fullmatch(text)) and sum(letter.isupper() for letter in text) >= 2
+
+
+def stands_for(text: str, names: Sequence[Name]) -> bool:
+    """Tell whether a short name in small letters ("gave", "men") is made of the initials of a longer one.
+
+    Some sources write acronyms in small letters; as words they would be found everywhere.
+    """
+    letters = text.casefold()
+    for name in names:
+        words = _INITIAL.findall(name.text.casefold())
+        if len(words) > 1 and letters not in words and _spelt_by(letters, words):
+            return True
+    return False
+
+
+def _spelt_by(letters: str, words: Sequence[str]) -> bool:
+    """Tell whether letters are beginnings of the words, one or more letters of each, in order; small words may miss."""
+    if not letters:
+        return True
+    if not words:
+        return False
+    if len(words[0]) <= 3 and _spelt_by(letters, words[1:]):
+        return True
+    taken = 1
+    while letters[:taken] == words[0][:taken] and taken <= min(len(letters), 3):
+        if _spelt_by(letters[taken:], words[1:]):
+            return True
+        taken += 1
+    return False
+
+
+def eponym(text: str) -> str | None:
+    """Return a disease's name without "disease", where two persons' names or a "von" are left: "Tay-Sachs"."""
+    match = _EPONYM.fullmatch(text)
+    return match[1] if match else None
 
 
 def best(owners: Sequence[Owner], surface: str) -> list[Owner]:

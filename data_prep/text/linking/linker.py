@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from data_prep.text.linking import abbreviations, lexicon
+from data_prep.text.linking.abbreviations import Definition
 from data_prep.text.linking.config import Fitted, LinkerConfig
 from data_prep.text.linking.exact import ExactIndex
 from data_prep.text.linking.fuzzy import FuzzyIndex
@@ -24,6 +25,8 @@ from medvlp.errors import ConfigError, GraphError
 if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
 
+_DESIGNATOR = re.compile(r"\d|^\w$")
+_LACKING, _ADDED = 0.2, 0.05
 _LONGEST_MENTION = 300
 _WIDEST = 6
 _MIN_NAMES_OF_HEAD = 3
@@ -37,15 +40,21 @@ class Candidate:
         row: Row in the graph.
         name: The concept's name that is nearest to the mention, normalised.
         similarity: Its resemblance to the mention, 1 if they are the same name.
-        score: What candidates are ranked by.
         tier: What gave the score.
+        cosine: The encoder's, in the re-rank tier.
+        score: What candidates are ranked by.
     """
 
     row: int
     name: str
     similarity: float
-    score: float
     tier: str
+    cosine: float = 0.0
+    score: float = 0.0
+
+    def mixed(self, weight: float) -> Candidate:
+        """Return the candidate with the encoder's share in its score set to ``weight``."""
+        return replace(self, score=(1 - weight) * self.similarity + weight * self.cosine)
 
 
 class Linker:
@@ -87,11 +96,12 @@ class Linker:
         self._types = [tuple(types) for types in graph.tables.concepts["semantic_types"].to_pylist()]
         self._allowed = self._linkable()
         self._dropped = frozenset(fitted.dropped if fitted else ())
+        self._rank = {prefix: rank for rank, prefix in enumerate(fitted.prefer if fitted else ())}
         extra = fitted.names if fitted else []
-        self._lexicon = lexicon.build(graph, self._allowed, extra, min_letters=self.config.min_letters)
+        self._lexicon = lexicon.build(graph, extra, min_letters=self.config.min_letters)
         self._exact = ExactIndex(self._lexicon, self.config.word_order)
         self._use_exact = "exact" in self.config.tiers
-        self._use_nearest = "fuzzy" in self.config.tiers or "rerank" in self.config.tiers
+        self.uses_nearest = "fuzzy" in self.config.tiers or "rerank" in self.config.tiers
 
     @classmethod
     def load(cls, config: LinkerConfig) -> Linker:
@@ -114,17 +124,16 @@ class Linker:
         Returns:
             Links in order of position; ``max_concepts`` at most for one span.
         """
-        words = read(text)
         defined = abbreviations.find(text) if self.config.abbreviations else {}
-        found = self._named(text, words) if self._use_exact else []
-        found = [link for link in found if link.text not in defined]
-        for definition in defined.values():
+        uses = {short: abbreviations.uses(text, short) for short in defined}
+        words = read(text, *self._long_forms(text, defined, uses))
+        found = [link for link in self._named(text, words) if link.text not in defined] if self._use_exact else []
+        for short, definition in defined.items():
             long = text[definition.long_start : definition.long_end]
-            for concept in self._decide([long])[0]:
-                for start, end in abbreviations.uses(text, definition.short):
-                    found.append(self._as_link(text, start, end, concept))
+            for concept in self._decide([self._full_name(long)])[0]:
+                found.extend(self._as_link(text, start, end, concept) for start, end in uses[short])
         found = resolve(found)
-        if self._use_nearest and self.config.propose:
+        if self.uses_nearest and self.config.propose:
             found = resolve([*found, *self._proposed(text, words, found)])
         return found
 
@@ -139,9 +148,7 @@ class Linker:
         for start, end in spans:
             if not 0 <= start <= end <= len(text):
                 raise ValueError(f"span ({start}, {end}) does not lie in a text of {len(text)} characters")
-        defined = abbreviations.find(text) if self.config.abbreviations else {}
-        written = {short: text[found.long_start : found.long_end] for short, found in defined.items()}
-        pieces = [self._pieces(abbreviations.expand(text[start:end], written)) for start, end in spans]
+        pieces = self.written_out(text, spans)
         decided = iter(self._decide([piece for several in pieces for piece in several]))
         links: list[list[Link]] = []
         for (start, end), several in zip(spans, pieces, strict=True):
@@ -149,16 +156,22 @@ class Linker:
             links.append([self._as_link(text, start, end, found) for found in chosen.values()])
         return links
 
+    def written_out(self, text: str, spans: Sequence[tuple[int, int]]) -> list[list[str]]:
+        """Return what is looked up for each span: abbreviations written out, lists taken apart."""
+        defined = abbreviations.find(text) if self.config.abbreviations else {}
+        long_forms = {short: text[found.long_start : found.long_end] for short, found in defined.items()}
+        return [self._pieces(abbreviations.expand(text[start:end], long_forms)) for start, end in spans]
+
     def candidates(self, mentions: Sequence[str]) -> list[list[Candidate]]:
         """Return for each mention the concepts it may mean, best first, ties in the order of the graph."""
         found = [self._exactly(mention) if self._use_exact else [] for mention in mentions]
-        if self._use_nearest:
+        if self.uses_nearest:
             open_ = [number for number, candidates in enumerate(found) if not candidates]
             for number, candidates in zip(open_, self._nearest([mentions[n] for n in open_]), strict=True):
                 found[number] = candidates
         if "rerank" in self.config.tiers:
             found = self._reranked(mentions, found)
-        return [sorted(candidates, key=self._order) for candidates in found]
+        return [sorted(candidates, key=self.order) for candidates in found]
 
     # ------------------------------------------------------------------ tiers
 
@@ -169,31 +182,57 @@ class Linker:
             if self._dropped and " ".join(words.keys[match.first : match.last + 1]) in self._dropped:
                 continue
             start, end = words.starts[match.first], words.ends[match.last]
-            candidates = [Candidate(o.row, o.surface, match.score, match.score, "exact") for o in match.owners]
+            candidates = self._exact_candidates(match.owners, match.score)
+            if not candidates:
+                continue
             if len(candidates) > 1:
                 if "rerank" in self.config.tiers:
                     candidates = self._reranked([text[start:end]], [candidates])[0]
-                candidates = sorted(candidates, key=self._order)[: self.config.max_concepts]
+                candidates = sorted(candidates, key=self.order)[: self.config.max_concepts]
             links.extend(self._as_link(text, start, end, candidate) for candidate in candidates)
+            if self.config.lists and match.last > match.first > 0 and self._after_joiner(text, words, match.first):
+                links.extend(self._joined(text, words, match.first, end))
         return links
+
+    def _after_joiner(self, text: str, words: Words, first: int) -> bool:
+        gap = text[words.ends[first - 1] : words.starts[first]]
+        return words.keys[first - 1] in ("and", "or") or gap.strip() in ("/", "-")
+
+    def _joined(self, text: str, words: Words, first: int, end: int) -> list[Link]:
+        """A match that shares its last words with those before "and": both concepts, on the whole list."""
+        for before in range(first - 1, max(-1, first - 5), -1):
+            if words.sentence[before] != words.sentence[first]:
+                break
+            start = words.starts[before]
+            pieces = parts(text[start:end], self._is_name, shared=True)
+            if len(pieces) > 1:
+                found = [self._exactly(piece) for piece in pieces]
+                return [self._as_link(text, start, end, min(several, key=self.order)) for several in found if several]
+        return []
+
+    def _exact_candidates(self, owners: Sequence[Owner], score: float) -> list[Candidate]:
+        """Names compete over the whole graph: a word that first means an organ is no disease because organs are left out."""
+        return [Candidate(o.row, o.surface, score, "exact", score=score) for o in owners if o.row in self._allowed]
 
     def _exactly(self, mention: str) -> list[Candidate]:
         words = read(mention)
         if " ".join(words.keys) in self._dropped:
             return []
-        owners, score = self._exact.find(words, mention)
-        return [Candidate(owner.row, owner.surface, score, score, "exact") for owner in owners]
+        return self._exact_candidates(*self._exact.find(words, mention))
 
     def _nearest(self, mentions: Sequence[str]) -> list[list[Candidate]]:
         """Concepts of the nearest names; a concept counts with its nearest."""
         keys = [key(mention[:_LONGEST_MENTION]) for mention in mentions]
         found: list[list[Candidate]] = []
-        for names in self._fuzzy.nearest(keys, self.config.num_candidates):
+        for mention, names in zip(keys, self._fuzzy.nearest(keys, self.config.num_candidates), strict=True):
             best: dict[int, Candidate] = {}
             for name, cosine in names:
+                similarity = cosine * agreement(mention, name)
                 for owner in self._lexicon.names[name]:
-                    if owner.row not in best:
-                        best[owner.row] = Candidate(owner.row, owner.surface, cosine, cosine, "fuzzy")
+                    if owner.row in self._allowed and (
+                        owner.row not in best or best[owner.row].similarity < similarity
+                    ):
+                        best[owner.row] = Candidate(owner.row, owner.surface, similarity, "fuzzy", score=similarity)
             found.append(list(best.values()))
         return found
 
@@ -209,11 +248,11 @@ class Linker:
         self._encoder.prepare([*texts, *(mentions[number] for number in open_)])
         result = list(found)
         for number in open_:
-            result[number] = []
-            for candidate in found[number]:
-                cosine = self._encoder.cosine(mentions[number], self._compared(candidate))
-                score = (1 - weight) * candidate.similarity + weight * cosine
-                result[number].append(Candidate(candidate.row, candidate.name, candidate.similarity, score, "rerank"))
+            cosines = [self._encoder.cosine(mentions[number], self._compared(candidate)) for candidate in found[number]]
+            result[number] = [
+                replace(candidate, cosine=cosine, tier="exact" if candidate.tier == "exact" else "rerank").mixed(weight)
+                for candidate, cosine in zip(found[number], cosines, strict=True)
+            ]
         return result
 
     def _compared(self, candidate: Candidate) -> str:
@@ -249,17 +288,36 @@ class Linker:
 
     # ------------------------------------------------------------------ inside
 
+    def _long_forms(
+        self, text: str, defined: dict[str, Definition], uses: dict[str, list[tuple[int, int]]]
+    ) -> tuple[list[tuple[int, int, list[str]]], list[tuple[int, int]]]:
+        """What :func:`read` needs so that "VHL tumour" reads "von Hippel-Lindau tumour" and brackets do not part names."""
+        replaced = []
+        for short, definition in defined.items():
+            keys = read(text[definition.long_start : definition.long_end]).keys
+            if keys:
+                replaced += [(start, end, keys) for start, end in uses[short]]
+        return replaced, [definition.bracket for definition in defined.values()]
+
+    def _full_name(self, long: str) -> str:
+        """A long form as defined, or with the word that completes it to a name: "von Hippel-Lindau (VHL) disease"."""
+        completed = (long, f"{long} disease", f"{long} syndrome")
+        return next((name for name in completed if self._is_name(name)), long)
+
     def _pieces(self, mention: str) -> list[str]:
-        if not self.config.lists or self._exact.find(read(mention), mention)[0]:
-            return [mention]
-        return parts(mention, lambda piece: bool(self._exact.find(read(piece), piece)[0]))
+        return [mention] if not self.config.lists or self._is_name(mention) else parts(mention, self._is_name)
+
+    def _is_name(self, mention: str) -> bool:
+        return bool(self._exactly(mention))
 
     def _as_link(self, text: str, start: int, end: int, found: Candidate) -> Link:
         score = round(min(found.score, 1.0), 4)
         return Link(start, end, self.graph.ids[found.row], text[start:end], score, self._types[found.row], found.tier)
 
-    def _order(self, candidate: Candidate) -> tuple[float, float, int]:
-        return -round(candidate.score, 4), -candidate.similarity, candidate.row
+    def order(self, candidate: Candidate) -> tuple[float, float, int, int]:
+        """Sort key of candidates: score, resemblance, preferred source, row."""
+        prefix = self.graph.ids[candidate.row].partition(":")[0]
+        return -round(candidate.score, 4), -candidate.similarity, self._rank.get(prefix, len(self._rank)), candidate.row
 
     def _linkable(self) -> frozenset[int]:
         """Rows of concepts that may be linked."""
@@ -285,7 +343,9 @@ class Linker:
     @cached_property
     def _fuzzy(self) -> FuzzyIndex:
         cache = None if self.config.cache is None else resolve_path(self.config.cache)
-        return FuzzyIndex.cached(list(self._lexicon.names), cache)
+        names = self._lexicon.names
+        linkable = [name for name, owners in names.items() if any(owner.row in self._allowed for owner in owners)]
+        return FuzzyIndex.cached(linkable, cache)
 
     @cached_property
     def _encoder(self) -> Reranker:
@@ -299,6 +359,15 @@ class Linker:
     @cached_property
     def _vocabulary(self) -> frozenset[str]:
         return frozenset(word for name in self._lexicon.names for word in name.split(" "))
+
+
+def agreement(mention: str, name: str) -> float:
+    """Return a factor for resemblance: 1 if numbers and single letters ("type 2", "hepatitis b") are the same.
+
+    They weigh little among 3-grams and decide what is meant: one the name lacks costs more than one it adds.
+    """
+    said, named = ({word for word in text.split() if _DESIGNATOR.search(word)} for text in (mention, name))
+    return 1.0 - _LACKING * bool(said - named) - _ADDED * bool(named - said)
 
 
 def proposals(words: Words, heads: frozenset[str], vocabulary: frozenset[str]) -> list[tuple[int, int]]:
