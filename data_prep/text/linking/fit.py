@@ -14,13 +14,17 @@ import numpy as np
 from data_prep.text.linking import abbreviations
 from data_prep.text.linking.config import Fitted
 from data_prep.text.linking.identifiers import identifiers
-from data_prep.text.linking.linker import Candidate, Linker
-from data_prep.text.linking.links import Link
+from data_prep.text.linking.linker import Linker
+from data_prep.text.linking.links import resolve
 from data_prep.text.linking.words import key
 from medvlp.errors import DataError
+from medvlp.io import sha256_json
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+NEVER = 2.0
+THRESHOLDS = (NEVER, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8)
 _MIN_PRECISION = 0.5
+_SAMPLE = 150
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def fit(linker: Linker, documents: Sequence[Document], *, split: str) -> Fitted:
     - Names are learnt from mentions that the linker's names do not cover: one concept must be meant most of the time.
     - The share of the encoder and the NIL threshold give the best F1 on the given mentions without an exact name
       (a wrong link is a false positive and a false negative, no link a false negative).
+    - Where concepts of several sources share a name, the source wins that is right most often.
     - The threshold for proposed mentions gives the best F1 of mentions.
 
     Args:
@@ -91,14 +96,16 @@ def fit(linker: Linker, documents: Sequence[Document], *, split: str) -> Fitted:
         raise DataError("no annotated mention", item=split, remedy="give texts with mentions")
     truth = Truth(linker, documents)
     weight, nil_threshold = _fit_choice(linker, documents, truth)
+    dropped = _misleading(linker, documents)
     return Fitted(
         graph=linker.graph.digest,
         tiers=linker.config.tiers,
         documents=len(documents),
         nil_threshold=nil_threshold,
-        proposal_threshold=_fit_proposals(linker, documents),
+        proposal_threshold=_fit_proposals(linker, documents, dropped),
         encoder_weight=weight,
-        dropped=_misleading(linker, documents),
+        prefer=_preferred_sources(linker, documents, truth),
+        dropped=dropped,
         names=_missing_names(linker, documents, truth),
     )
 
@@ -109,7 +116,7 @@ def _misleading(linker: Linker, documents: Sequence[Document]) -> list[str]:
     seen: Counter[str] = Counter()
     for document in documents:
         gold = {(mention.start, mention.end) for mention in document.mentions}
-        for link in {(link.start, link.end): link for link in linker.link(document.text)}.values():
+        for link in {(link.start, link.end): link for link in linker.named(document.text)}.values():
             seen[key(link.text)] += 1
             annotated[key(link.text)] += (link.start, link.end) in gold
     return sorted(name for name, count in seen.items() if annotated[name] / count < _MIN_PRECISION)
@@ -157,39 +164,64 @@ def _fit_choice(linker: Linker, documents: Sequence[Document], truth: Truth) -> 
     texts = sorted({text for text, _ in mentions})
     found = dict(zip(texts, linker.candidates(texts), strict=True))
     open_ = {pair: n for pair, n in mentions.items() if not any(c.tier == "exact" for c in found[pair[0]])}
-    weights = WEIGHTS if "rerank" in linker.config.tiers and linker.mixes else (None,)
     best = (-1.0, 0.0, 0.0)
-    for weight in weights:
-        scored = {text: linker.ranked(text, found[text], weight) for text, _ in open_}
-        firsts = [
-            (scored[text][0], truth.right([scored[text][0].row], ids), n)
-            for (text, ids), n in open_.items()
-            if scored[text]
-        ]
+    for weight in WEIGHTS if linker.mixes else (None,):
+        firsts = []
+        for (text, ids), count in open_.items():
+            mixed = found[text] if weight is None else [candidate.mixed(weight) for candidate in found[text]]
+            if mixed:
+                first = min(mixed, key=linker.order)
+                firsts.append((first.score, truth.right([first.row], ids), count))
         f1, threshold = _best_threshold(firsts, sum(open_.values()))
         if f1 > best[0]:
             best = (f1, weight or 0.0, threshold)
     return best[1], best[2]
 
 
-def _best_threshold(firsts: list[tuple[Candidate, bool, int]], total: int) -> tuple[float, float]:
-    """Threshold of best F1 = 2 right / (linked + all), put half way to the next score below."""
+def _best_threshold(firsts: list[tuple[float, bool, int]], total: int) -> tuple[float, float]:
+    """Best F1 = 2 right / (linked + all) of (score, right, count), and its threshold, half way to the next score below."""
     if not firsts:
         return 0.0, 1.0
-    score_M = np.array([candidate.score for candidate, _, _ in firsts])
-    count_M = np.array([count for _, _, count in firsts])
-    right_M = np.array([right for _, right, _ in firsts]) * count_M
+    score_M, right_M, count_M = (np.array(column) for column in zip(*firsts, strict=True))
     order_M = np.argsort(-score_M, kind="stable")
     score_M = score_M[order_M]
-    f1_M = 2 * np.cumsum(right_M[order_M]) / (np.cumsum(count_M[order_M]) + total)
+    f1_M = 2 * np.cumsum((right_M * count_M)[order_M]) / (np.cumsum(count_M[order_M]) + total)
     last_of_score = np.append(score_M[1:] != score_M[:-1], True)
     place = int(np.argmax(np.where(last_of_score, f1_M, -1.0)))
     below = score_M[place + 1] if place + 1 < len(score_M) else 0.0
     return float(f1_M[place]), round(float((score_M[place] + below) / 2), 4)
 
 
-def _fit_proposals(linker: Linker, documents: Sequence[Document]) -> float:
-    raise NotImplementedError
+def _fit_proposals(linker: Linker, documents: Sequence[Document], dropped: Sequence[str]) -> float:
+    """Threshold of best F1 of mention spans, from a sample of the texts; NEVER where proposals do not help."""
+    if not (linker.uses_nearest and linker.config.propose):
+        return NEVER
+    misleading = set(dropped)
+    sample = sorted(documents, key=lambda document: sha256_json(document.key))[:_SAMPLE]
+    counts = dict.fromkeys(THRESHOLDS, np.zeros(3, dtype=int))
+    for document in sample:
+        gold = {(mention.start, mention.end) for mention in document.mentions}
+        found = [link for link in linker.named(document.text) if key(link.text) not in misleading]
+        proposed = linker.proposed(document.text, found, THRESHOLDS[-1])
+        for threshold in THRESHOLDS:
+            links = resolve([*found, *(link for link in proposed if link.score >= threshold)])
+            spans = {(link.start, link.end) for link in links}
+            counts[threshold] = counts[threshold] + [len(gold & spans), len(spans), len(gold)]
+    f1 = {threshold: 2 * hit / max(1, found + wanted) for threshold, (hit, found, wanted) in counts.items()}
+    return max(THRESHOLDS, key=lambda threshold: f1[threshold])
 
 
-__all__ = ["Document", "Link", "Mention", "Truth", "fit"]
+def _preferred_sources(linker: Linker, documents: Sequence[Document], truth: Truth) -> list[str]:
+    """Prefixes of concept ids by how often they are right where concepts of several sources share a mention's name."""
+    wins: Counter[str] = Counter()
+    for document in documents:
+        spans = [(mention.start, mention.end) for mention in document.mentions]
+        for mention, pieces in zip(document.mentions, linker.written_out(document.text, spans), strict=True):
+            tied = [c.row for c in linker.candidates(pieces)[0] if c.tier == "exact"] if len(pieces) == 1 else []
+            sources = {linker.graph.ids[row].partition(":")[0] for row in tied}
+            if len(sources) > 1:
+                wins.update(dict.fromkeys(sources, 0))
+                wins.update(
+                    {linker.graph.ids[row].partition(":")[0] for row in tied if truth.right([row], mention.ids)}
+                )
+    return sorted(wins, key=lambda prefix: (-wins[prefix], prefix))

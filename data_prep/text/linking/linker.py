@@ -124,18 +124,44 @@ class Linker:
         Returns:
             Links in order of position; ``max_concepts`` at most for one span.
         """
+        found = self.named(text)
+        if self.uses_nearest and self.config.propose:
+            found = resolve([*found, *self.proposed(text, found, self._proposal_threshold)])
+        return found
+
+    def named(self, text: str) -> list[Link]:
+        """Return the links of mentions that are names, or abbreviations that the text defines: :meth:`link` without proposals."""
         defined = abbreviations.find(text) if self.config.abbreviations else {}
         uses = {short: abbreviations.uses(text, short) for short in defined}
-        words = read(text, *self._long_forms(text, defined, uses))
-        found = [link for link in self._named(text, words) if link.text not in defined] if self._use_exact else []
+        words = read(text, *_long_forms(text, defined, uses))
+        found = [link for link in self._matched(text, words) if link.text not in defined] if self._use_exact else []
         for short, definition in defined.items():
             long = text[definition.long_start : definition.long_end]
-            for concept in self._decide([self._full_name(long)])[0]:
-                found.extend(self._as_link(text, start, end, concept) for start, end in uses[short])
-        found = resolve(found)
-        if self.uses_nearest and self.config.propose:
-            found = resolve([*found, *self._proposed(text, words, found)])
-        return found
+            for chosen in self._decide([self._full_name(long)], self._proposal_threshold)[0]:
+                found.extend(self._as_link(text, start, end, chosen) for start, end in uses[short])
+        return resolve(found)
+
+    def proposed(self, text: str, links: Sequence[Link], threshold: float) -> list[Link]:
+        """Return links of mentions that no name spells out: stretches that end in a word in which names often end.
+
+        Args:
+            text: The text.
+            links: Those found so far; a proposal may contain one, not cut or repeat it.
+            threshold: Least score.
+        """
+        if threshold > 1:
+            return []
+        spans = [
+            (start, end)
+            for start, end in proposals(read(text), self._heads, self._vocabulary)
+            if not any(link.start < end and start < link.end and not _wider(start, end, link) for link in links)
+        ]
+        decided = self.candidates([text[start:end] for start, end in spans])
+        return [
+            self._as_link(text, start, end, candidates[0])
+            for (start, end), candidates in zip(spans, decided, strict=True)
+            if candidates and candidates[0].tier != "exact" and candidates[0].score >= threshold
+        ]
 
     def link_spans(self, text: str, spans: Sequence[tuple[int, int]]) -> list[list[Link]]:
         """Link given mentions: for each span its links, none where no concept is near enough.
@@ -149,7 +175,7 @@ class Linker:
             if not 0 <= start <= end <= len(text):
                 raise ValueError(f"span ({start}, {end}) does not lie in a text of {len(text)} characters")
         pieces = self.written_out(text, spans)
-        decided = iter(self._decide([piece for several in pieces for piece in several]))
+        decided = iter(self._decide([piece for several in pieces for piece in several], self._nil_threshold))
         links: list[list[Link]] = []
         for (start, end), several in zip(spans, pieces, strict=True):
             chosen = {found.row: found for _ in several for found in next(decided)}
@@ -175,7 +201,7 @@ class Linker:
 
     # ------------------------------------------------------------------ tiers
 
-    def _named(self, text: str, words: Words) -> list[Link]:
+    def _matched(self, text: str, words: Words) -> list[Link]:
         """Exact matches with their concepts, overlapping ones too."""
         links: list[Link] = []
         for match in self._exact.matches(words, text):
@@ -215,10 +241,7 @@ class Linker:
         return [Candidate(o.row, o.surface, score, "exact", score=score) for o in owners if o.row in self._allowed]
 
     def _exactly(self, mention: str) -> list[Candidate]:
-        words = read(mention)
-        if " ".join(words.keys) in self._dropped:
-            return []
-        return self._exact_candidates(*self._exact.find(words, mention))
+        return self._exact_candidates(*self._exact.find(read(mention), mention))
 
     def _nearest(self, mentions: Sequence[str]) -> list[list[Candidate]]:
         """Concepts of the nearest names; a concept counts with its nearest."""
@@ -259,45 +282,14 @@ class Linker:
         """The name the encoder sees: where all candidates share the mention's own name, the preferred one decides."""
         return self.graph.name(self.graph.ids[candidate.row]) if candidate.tier == "exact" else candidate.name
 
-    def _decide(self, mentions: Sequence[str]) -> list[list[Candidate]]:
-        """Best concepts of each mention; none below the NIL threshold."""
-        threshold = self.fitted.nil_threshold if self.fitted else self.config.nil_threshold
+    def _decide(self, mentions: Sequence[str], threshold: float) -> list[list[Candidate]]:
+        """Best concepts of each mention: exact ones, or those that score at least ``threshold``."""
         return [
             [c for c in candidates if c.tier == "exact" or c.score >= threshold][: self.config.max_concepts]
             for candidates in self.candidates(mentions)
         ]
 
-    def _proposed(self, text: str, words: Words, links: Sequence[Link]) -> list[Link]:
-        """Mentions that no name spells out: stretches that end in a word in which names often end."""
-        threshold = self.fitted.proposal_threshold if self.fitted else self.config.proposal_threshold
-        if threshold > 1:
-            return []
-        taken = [(link.start, link.end) for link in links]
-        spans = [
-            span
-            for span in proposals(words, self._heads, self._vocabulary)
-            if not any(start <= span[0] and span[1] <= end for start, end in taken)
-            and not any(start < span[0] < end or start < span[1] < end for start, end in taken)
-        ]
-        decided = self.candidates([text[start:end] for start, end in spans])
-        return [
-            self._as_link(text, start, end, candidates[0])
-            for (start, end), candidates in zip(spans, decided, strict=True)
-            if candidates and candidates[0].tier != "exact" and candidates[0].score >= threshold
-        ]
-
     # ------------------------------------------------------------------ inside
-
-    def _long_forms(
-        self, text: str, defined: dict[str, Definition], uses: dict[str, list[tuple[int, int]]]
-    ) -> tuple[list[tuple[int, int, list[str]]], list[tuple[int, int]]]:
-        """What :func:`read` needs so that "VHL tumour" reads "von Hippel-Lindau tumour" and brackets do not part names."""
-        replaced = []
-        for short, definition in defined.items():
-            keys = read(text[definition.long_start : definition.long_end]).keys
-            if keys:
-                replaced += [(start, end, keys) for start, end in uses[short]]
-        return replaced, [definition.bracket for definition in defined.values()]
 
     def _full_name(self, long: str) -> str:
         """A long form as defined, or with the word that completes it to a name: "von Hippel-Lindau (VHL) disease"."""
@@ -335,8 +327,21 @@ class Linker:
         )
 
     @property
+    def mixes(self) -> bool:
+        """Whether resemblance and the encoder share the score of candidates: not where the encoder is alone."""
+        return "rerank" in self.config.tiers and self.config.tiers != ["rerank"]
+
+    @property
+    def _nil_threshold(self) -> float:
+        return self.fitted.nil_threshold if self.fitted else self.config.nil_threshold
+
+    @property
+    def _proposal_threshold(self) -> float:
+        return self.fitted.proposal_threshold if self.fitted else self.config.proposal_threshold
+
+    @property
     def _encoder_weight(self) -> float:
-        if "fuzzy" not in self.config.tiers and "exact" not in self.config.tiers:
+        if not self.mixes:
             return 1.0
         return self.fitted.encoder_weight if self.fitted else self.config.encoder_weight
 
@@ -359,6 +364,22 @@ class Linker:
     @cached_property
     def _vocabulary(self) -> frozenset[str]:
         return frozenset(word for name in self._lexicon.names for word in name.split(" "))
+
+
+def _wider(start: int, end: int, link: Link) -> bool:
+    return start <= link.start and link.end <= end and (start, end) != (link.start, link.end)
+
+
+def _long_forms(
+    text: str, defined: dict[str, Definition], uses: dict[str, list[tuple[int, int]]]
+) -> tuple[list[tuple[int, int, list[str]]], list[tuple[int, int]]]:
+    """What :func:`read` needs to read "VHL tumour" as "von Hippel-Lindau tumour" and to look past defining brackets."""
+    replaced = []
+    for short, definition in defined.items():
+        keys = read(text[definition.long_start : definition.long_end]).keys
+        if keys:
+            replaced += [(start, end, keys) for start, end in uses[short]]
+    return replaced, [definition.bracket for definition in defined.values()]
 
 
 def agreement(mention: str, name: str) -> float:
