@@ -23,6 +23,8 @@ from medvlp.errors import ConfigError, MissingExtraError
 
 KINDS = {
     "graph": "data_prep.ontologies.config:GraphConfig",
+    "linker": "data_prep.text.linking.config:LinkerConfig",
+    "linker_fit": "data_prep.text.linking.config:Fitted",
     "pairs": "data_prep.pairs.config:PairsConfig",
     "simulation": "data_prep.simulation.config:SimulationConfig",
     "knowledge": "medvlp.training.knowledge:KnowledgeConfig",
@@ -33,6 +35,7 @@ KINDS = {
     "quickstart": "benchmarks.quickstart.config:QuickstartConfig",
     "simulation_benchmark": "benchmarks.simulation.config:SimulationBenchmarkConfig",
     "names": "benchmarks.names.config:NamesConfig",
+    "linking": "benchmarks.linking.config:LinkingConfig",
     "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,10 +22,13 @@ from medvlp.errors import DataError
 from medvlp.io import sha256_json
 
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+if TYPE_CHECKING:
+    from medvlp.knowledge.graph import DiseaseGraph
+
 NEVER = 2.0
 THRESHOLDS = (NEVER, 0.97, 0.94, 0.91, 0.88, 0.85, 0.8)
 _MIN_PRECISION = 0.5
-_SAMPLE = 150
+_SAMPLE = 80
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,37 @@ class Document:
 
 
 class Truth:
-    """Compares concepts of the graph with annotated identifiers."""
+    """Compares concepts of the graph with annotated identifiers.
 
-    def __init__(self, linker: Linker, documents: Sequence[Document]) -> None:
-        """Use the vocabularies that occur in the annotation."""
-        prefixes = sorted({curie.partition(":")[0] for d in documents for m in d.mentions for curie in m.ids})
-        self.ids_of = identifiers(linker.graph, prefixes)
+    Attributes:
+        ids_of: For each row of the graph the identifiers it stands for.
+        rows_of: For each identifier the rows that stand for it.
+    """
+
+    def __init__(self, graph: DiseaseGraph, ids_of: Sequence[frozenset[str]]) -> None:
+        self.graph = graph
+        self.ids_of = list(ids_of)
         self.rows_of: dict[str, list[int]] = defaultdict(list)
         for row, curies in enumerate(self.ids_of):
             for curie in curies:
                 self.rows_of[curie].append(row)
+
+    @classmethod
+    def of(cls, graph: DiseaseGraph, documents: Sequence[Document]) -> Truth:
+        """Use the vocabularies that occur in the annotation."""
+        curies = {curie for document in documents for mention in document.mentions for curie in mention.ids}
+        return cls(graph, identifiers(graph, sorted({curie.partition(":")[0] for curie in curies})))
+
+    def with_ancestors(self) -> Truth:
+        """Return the lenient form: a concept without an identifier stands for those of its nearest ancestors with one."""
+        ids_of = list(self.ids_of)
+        for row, curies in enumerate(self.ids_of):
+            level = {row}
+            while not curies and level:
+                level = {self.graph.index(up) for below in level for up in self.graph.parents(self.graph.ids[below])}
+                curies = frozenset(curie for above in level for curie in self.ids_of[above])
+            ids_of[row] = curies
+        return Truth(self.graph, ids_of)
 
     def right(self, rows: Sequence[int], ids: frozenset[str]) -> bool:
         """Tell whether the concepts together stand for all the ids, and each of them for one."""
@@ -94,7 +119,7 @@ def fit(linker: Linker, documents: Sequence[Document], *, split: str) -> Fitted:
         raise DataError("the linker has been fitted already", item="fitted", remedy="leave `fitted` empty")
     if not any(document.mentions for document in documents):
         raise DataError("no annotated mention", item=split, remedy="give texts with mentions")
-    truth = Truth(linker, documents)
+    truth = Truth.of(linker.graph, documents)
     weight, nil_threshold = _fit_choice(linker, documents, truth)
     dropped = _misleading(linker, documents)
     return Fitted(

@@ -29,6 +29,7 @@ _DESIGNATOR = re.compile(r"\d|^\w$")
 _LACKING, _ADDED = 0.2, 0.05
 _LONGEST_MENTION = 300
 _WIDEST = 6
+_LEAST_PROPOSED = 0.8
 _MIN_NAMES_OF_HEAD = 3
 
 
@@ -61,6 +62,10 @@ class Linker:
     """Finds the concepts that a text names (:meth:`link`), or that given spans of it name (:meth:`link_spans`).
 
     The same graph, configuration and text give the same links in every process.
+
+    Attributes:
+        rows: Rows of the concepts that may be linked.
+        uses_nearest: Whether a tier beyond the exact one is in use.
     """
 
     def __init__(
@@ -94,7 +99,7 @@ class Linker:
         if "rerank" in self.config.tiers and reranker is None and self.config.encoder is None:
             raise ConfigError("the rerank tier needs a text encoder", item="encoder", remedy="name a stage-1 run")
         self._types = [tuple(types) for types in graph.tables.concepts["semantic_types"].to_pylist()]
-        self._allowed = self._linkable()
+        self.rows = self._linkable()
         self._dropped = frozenset(fitted.dropped if fitted else ())
         self._rank = {prefix: rank for rank, prefix in enumerate(fitted.prefer if fitted else ())}
         extra = fitted.names if fitted else []
@@ -156,11 +161,18 @@ class Linker:
             for start, end in proposals(read(text), self._heads, self._vocabulary)
             if not any(link.start < end and start < link.end and not _wider(start, end, link) for link in links)
         ]
-        decided = self.candidates([text[start:end] for start, end in spans])
+        near = self._nearest([text[start:end] for start, end in spans])
+        chosen = [
+            (span, candidates)
+            for span, candidates in zip(spans, near, strict=True)
+            if max((candidate.similarity for candidate in candidates), default=0.0) >= _LEAST_PROPOSED
+        ]
+        spans, found = [span for span, _ in chosen], [candidates for _, candidates in chosen]
+        if "rerank" in self.config.tiers:
+            found = self._reranked([text[start:end] for start, end in spans], found)
+        firsts = [min(candidates, key=self.order) for candidates in found]
         return [
-            self._as_link(text, start, end, candidates[0])
-            for (start, end), candidates in zip(spans, decided, strict=True)
-            if candidates and candidates[0].tier != "exact" and candidates[0].score >= threshold
+            self._as_link(text, *span, first) for span, first in zip(spans, firsts, strict=True) if first.score >= threshold
         ]
 
     def link_spans(self, text: str, spans: Sequence[tuple[int, int]]) -> list[list[Link]]:
@@ -238,7 +250,7 @@ class Linker:
 
     def _exact_candidates(self, owners: Sequence[Owner], score: float) -> list[Candidate]:
         """Names compete over the whole graph: a word that first means an organ is no disease because organs are left out."""
-        return [Candidate(o.row, o.surface, score, "exact", score=score) for o in owners if o.row in self._allowed]
+        return [Candidate(o.row, o.surface, score, "exact", score=score) for o in owners if o.row in self.rows]
 
     def _exactly(self, mention: str) -> list[Candidate]:
         return self._exact_candidates(*self._exact.find(read(mention), mention))
@@ -252,9 +264,7 @@ class Linker:
             for name, cosine in names:
                 similarity = cosine * agreement(mention, name)
                 for owner in self._lexicon.names[name]:
-                    if owner.row in self._allowed and (
-                        owner.row not in best or best[owner.row].similarity < similarity
-                    ):
+                    if owner.row in self.rows and (owner.row not in best or best[owner.row].similarity < similarity):
                         best[owner.row] = Candidate(owner.row, owner.surface, similarity, "fuzzy", score=similarity)
             found.append(list(best.values()))
         return found
@@ -349,7 +359,7 @@ class Linker:
     def _fuzzy(self) -> FuzzyIndex:
         cache = None if self.config.cache is None else resolve_path(self.config.cache)
         names = self._lexicon.names
-        linkable = [name for name, owners in names.items() if any(owner.row in self._allowed for owner in owners)]
+        linkable = [name for name, owners in names.items() if any(owner.row in self.rows for owner in owners)]
         return FuzzyIndex.cached(linkable, cache)
 
     @cached_property

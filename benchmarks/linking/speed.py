@@ -1,0 +1,97 @@
+"""One arm's speed and peak memory, measured in a process of its own: ``python -m benchmarks.linking.speed REQUEST``.
+
+The request is a JSON file: ``arm`` (exact, full or scispacy), ``linker`` and ``fitted`` as JSON texts, ``documents``
+(texts with their spans), ``rows`` (concepts of the peer's knowledge base), ``repeats`` and ``answer`` (file to write).
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.text.linking import Fitted, Linker, LinkerConfig
+from medvlp.config import resolve_path
+from medvlp.errors import DataError
+from medvlp.io import read_json, sha256_json, write_json
+from medvlp.knowledge.graph import DiseaseGraph
+
+Spanned = tuple[str, list[tuple[int, int]]]
+
+
+def measure(arm: str, linker: Linker, documents: Sequence[Spanned], repeats: int, folder: Path) -> dict[str, Any]:
+    """Run an arm on documents in a child process.
+
+    Args:
+        arm: ``exact`` and ``full`` link texts with a linker like the one given; ``scispacy`` links the given spans.
+        linker: Its configuration and fit, or for the peer its concepts, go to the child.
+        documents: Texts, each with the spans that the peer is given.
+        repeats: Timed passes.
+        folder: Where request and answer are written.
+
+    Returns:
+        ``documents_per_second`` (of the median pass), ``start_seconds``, ``peak_mb``, ``links`` (a digest).
+    """
+    request, answer = folder / f"{arm}-request.json", folder / f"{arm}-speed.json"
+    asked = {
+        "arm": arm,
+        "linker": linker.config.model_dump_json(),
+        "fitted": linker.fitted.model_dump_json() if linker.fitted is not None else None,
+        "rows": sorted(linker.rows) if arm == "scispacy" else [],
+        "documents": [[text, spans] for text, spans in documents],
+        "repeats": repeats,
+        "answer": str(answer),
+    }
+    write_json(request, asked)
+    done = subprocess.run([sys.executable, "-m", "benchmarks.linking.speed", str(request)], check=False)
+    if done.returncode != 0:
+        raise DataError(f"the measuring process ended with code {done.returncode}", item=arm)
+    request.unlink()
+    return dict(read_json(answer))
+
+
+def main() -> int:
+    """Answer the request named on the command line."""
+    asked = read_json(Path(sys.argv[1]))
+    documents = [(text, [(start, end) for start, end in spans]) for text, spans in asked["documents"]]
+    start = time.perf_counter()
+    run = _arm(asked)
+    run(*documents[0])  # what is made at the first text belongs to the start
+    started = time.perf_counter() - start
+    seconds, found = [], []
+    for _ in range(asked["repeats"]):
+        start = time.perf_counter()
+        found = [run(*document) for document in documents]
+        seconds.append(time.perf_counter() - start)
+    unit = 1 if sys.platform == "darwin" else 1024
+    record = {
+        "documents_per_second": len(documents) / float(np.median(seconds)),
+        "start_seconds": started,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20,
+        "links": sha256_json(found),
+        "passes": seconds,
+    }
+    write_json(Path(asked["answer"]), record)
+    return 0
+
+
+def _arm(asked: dict[str, Any]) -> Callable[[str, list[tuple[int, int]]], Any]:
+    config = LinkerConfig.model_validate_json(asked["linker"])
+    graph = DiseaseGraph.load(resolve_path(config.graph))
+    if asked["arm"] == "scispacy":
+        from benchmarks.linking.peers import SciSpacy
+
+        return SciSpacy(graph, asked["rows"]).link
+    fitted = Fitted.model_validate_json(asked["fitted"]) if asked["fitted"] is not None else None
+    linker = Linker(graph, config, fitted=fitted)
+    return lambda text, _: [(link.start, link.end, link.concept, link.score) for link in linker.link(text)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
