@@ -172,7 +172,9 @@ class Linker:
             found = self._reranked([text[start:end] for start, end in spans], found)
         firsts = [min(candidates, key=self.order) for candidates in found]
         return [
-            self._as_link(text, *span, first) for span, first in zip(spans, firsts, strict=True) if first.score >= threshold
+            self._as_link(text, *span, first)
+            for span, first in zip(spans, firsts, strict=True)
+            if first.score >= threshold
         ]
 
     def link_spans(self, text: str, spans: Sequence[tuple[int, int]]) -> list[list[Link]]:

@@ -8,8 +8,9 @@ prefixes ("non-small", "nonsmall"), possessives. Small words ("of", "the") have 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from medvlp.knowledge.names import normalise
@@ -17,39 +18,12 @@ from medvlp.knowledge.names import normalise
 _WORD = re.compile(r"[^\W_]+")
 _HARD = re.compile(r"[.!?;]\s|\n\s*(?:\n|[-*•]\s)")
 _SOFT = re.compile(r"[,:()\[\]\n]")
-_APOSTROPHES = "'’"
-_GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξοπρστυφχψω",
-        [
-            "alpha",
-            "beta",
-            "gamma",
-            "delta",
-            "epsilon",
-            "zeta",
-            "eta",
-            "theta",
-            "iota",
-            "kappa",
-            "lambda",
-            "mu",
-            "nu",
-            "xi",
-            "omicron",
-            "pi",
-            "rho",
-            "sigma",
-            "tau",
-            "upsilon",
-            "phi",
-            "chi",
-            "psi",
-            "omega",
-        ],
-        strict=True,
-    )
-)
+_APOSTROPHES = frozenset("'’")
+_POSSESSIVE = frozenset("sS")
+_GREEK = {
+    chr(code): unicodedata.name(chr(code)).rpartition(" ")[2].lower().replace("lamda", "lambda")
+    for code in range(ord("α"), ord("ω") + 1)
+}
 _ROMAN = {"ii": 2, "iii": 3, "iv": 4, "vi": 6, "vii": 7, "viii": 8, "ix": 9, "xi": 11, "xii": 12, "xiii": 13}
 _ROMAN_LETTERS = {"i": 1, "v": 5, "x": 10}
 _NUMBERED = frozenset(
@@ -79,7 +53,7 @@ _VOWEL_SIS = re.compile(r"(?<=[aeoy]s)(?:is|es|e)$")
 _STRONG_ES = re.compile(r"(?:ss|sh|ch|x|z|us)es$")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Words:
     """A text as words that have a key; all fields have one entry per word, offsets refer to the text.
 
@@ -92,28 +66,17 @@ class Words:
         opens, closes: Whether a name may begin, or end, with the word: not inside a long form.
     """
 
-    keys: list[str] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    sentence: list[int] = field(default_factory=list)
-    clause: list[int] = field(default_factory=list)
-    raw: list[str] = field(default_factory=list)
-    opens: list[bool] = field(default_factory=list)
-    closes: list[bool] = field(default_factory=list)
+    keys: list[str]
+    starts: list[int]
+    ends: list[int]
+    sentence: list[int]
+    clause: list[int]
+    raw: list[str]
+    opens: list[bool]
+    closes: list[bool]
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    def add(self, key: str, span: tuple[int, int], place: tuple[int, int], raw: str) -> None:
-        """Append a word of this sentence and clause."""
-        self.keys.append(key)
-        self.starts.append(span[0])
-        self.ends.append(span[1])
-        self.sentence.append(place[0])
-        self.clause.append(place[1])
-        self.raw.append(raw)
-        self.opens.append(True)
-        self.closes.append(True)
 
 
 def read(
@@ -126,8 +89,14 @@ def read(
         long_forms: Spans to be read as other words (abbreviations as what they stand for), with those words' keys.
         skipped: Spans to be left out, as if they were not there (brackets that define abbreviations).
     """
-    words = Words()
-    replaced = {start: (end, keys) for start, end, keys in long_forms}
+    keys: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    sentences: list[int] = []
+    clauses: list[int] = []
+    raw: list[str] = []
+    inner: dict[int, tuple[bool, bool]] = {}  # words of long forms: (opens, closes)
+    replaced = {start: (end, long) for start, end, long in long_forms}
     left_out = dict(skipped)
     sentence = clause = previous_end = skip_to = 0
     previous, after_prefix = "", False
@@ -137,9 +106,9 @@ def read(
             previous_end = skip_to
             continue
         word = match[0]
-        gap = text[previous_end:start]
-        if gap != " " and gap:
-            if (bracket := _inside(left_out, previous_end, start)) is not None:
+        if start - previous_end != 1 or text[previous_end] != " ":
+            gap = text[previous_end:start]
+            if left_out and (bracket := _bracket(left_out, previous_end, start)) is not None:
                 skip_to = previous_end = bracket
                 continue
             if _HARD.search(gap):
@@ -147,38 +116,48 @@ def read(
                 clause += 1
             elif _SOFT.search(gap):
                 clause += 1
-        possessive = word in ("s", "S") and len(gap) == 1 and gap in _APOSTROPHES
+            if word in _POSSESSIVE and gap in _APOSTROPHES:
+                previous_end = end
+                continue
         previous_end = end
-        if possessive:
-            continue
         if start in replaced:
-            skip_to, keys = replaced[start]
-            for number, key in enumerate(keys):
-                words.add(key, (start, skip_to), (sentence, clause), "")
-                words.opens[-1], words.closes[-1] = number == 0, number == len(keys) - 1
+            skip_to, long = replaced[start]
+            for number, key in enumerate(long):
+                inner[len(keys)] = (number == 0, number == len(long) - 1)
+                keys.append(key)
+                starts.append(start)
+                ends.append(skip_to)
+                sentences.append(sentence)
+                clauses.append(clause)
+                raw.append("")
             previous_end, previous, after_prefix = skip_to, "", False
             continue
         for key in _keys(word):
-            if key in _ROMAN_LETTERS and previous in _NUMBERED:
+            if previous in _NUMBERED and key in _ROMAN_LETTERS:
                 key = str(_ROMAN_LETTERS[key])
             previous = key
             if key in _SMALL or word == "a":
                 continue
-            if after_prefix and start - words.ends[-1] == 1:
-                words.keys[-1], words.ends[-1] = words.keys[-1] + key, end
-                words.raw[-1] = text[words.starts[-1] : end]
+            if after_prefix and start - ends[-1] == 1:
+                keys[-1], ends[-1], raw[-1] = keys[-1] + key, end, text[starts[-1] : end]
                 after_prefix = False
                 continue
             after_prefix = key in _PREFIXES
-            words.add(key, (start, end), (sentence, clause), word)
-    return words
+            keys.append(key)
+            starts.append(start)
+            ends.append(end)
+            sentences.append(sentence)
+            clauses.append(clause)
+            raw.append(word)
+    opens, closes = [True] * len(keys), [True] * len(keys)
+    for position, (opening, closing) in inner.items():
+        opens[position], closes[position] = opening, closing
+    return Words(keys, starts, ends, sentences, clauses, raw, opens, closes)
 
 
-def _inside(left_out: dict[int, int], begin: int, end: int) -> int | None:
+def _bracket(left_out: dict[int, int], begin: int, end: int) -> int | None:
     """End of the left-out span that starts between two words."""
-    return (
-        next((left_out[position] for position in range(begin, end) if position in left_out), None) if left_out else None
-    )
+    return next((left_out[position] for position in range(begin, end) if position in left_out), None)
 
 
 def key(text: str) -> str:
