@@ -28,8 +28,8 @@ THRESHOLD = 0.7
 class SciSpacy:
     """scispaCy's abbreviation detector, candidate generator and linker on a knowledge base made of a graph."""
 
-    def __init__(self, graph: DiseaseGraph, rows: Collection[int]) -> None:
-        """Build the knowledge base of the given concepts and its index.
+    def __init__(self, graph: DiseaseGraph, rows: Collection[int], min_df: int = 10) -> None:
+        """Build the knowledge base of the given concepts and its index; 3-grams of fewer than ``min_df`` names go.
 
         Raises:
             MissingExtraError: If scispaCy is not installed.
@@ -49,7 +49,7 @@ class SciSpacy:
             entities.append(Entity(concept, graph.name(concept), aliases, [], "defined"))
         base = KnowledgeBase(entities)
         names = list(base.alias_to_cuis)
-        vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), min_df=10, dtype=np.float32)
+        vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), min_df=min_df, dtype=np.float32)
         vectors = vectorizer.fit_transform(names)
         filled = np.asarray(vectors.sum(axis=1) != 0).reshape(-1)
         index = nmslib.init(method="hnsw", space="cosinesimil_sparse", data_type=nmslib.DataType.SPARSE_VECTOR)

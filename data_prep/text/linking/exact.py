@@ -102,7 +102,7 @@ class ExactIndex:
         if shouting and raw.casefold() in ENGLISH:
             return []
         owners = acronyms.get(raw) or (acronyms.get(raw[:-1]) if raw.endswith("s") else None)
-        if owners is None and raw.islower() and raw.isalpha() and raw not in ENGLISH:
+        if owners is None and len(raw) >= 3 and raw.islower() and raw.isalpha() and raw not in ENGLISH:
             owners = acronyms.get(raw.upper()) if raw in _LOWER_CASE or not set(raw) & set("aeiouy") else None
         return best(owners, raw) if owners else []
 

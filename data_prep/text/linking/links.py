@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -38,12 +39,12 @@ def resolve(links: Iterable[Link]) -> list[Link]:
     for link in links:
         spans.setdefault((link.start, link.end), []).append(link)
     best = {span: max(link.score for link in found) for span, found in spans.items()}
-    kept: list[tuple[int, int]] = []
-    taken: set[int] = set()
-    for start, end in sorted(spans, key=lambda span: (span[0] - span[1], -best[span], span)):
-        if taken.isdisjoint(range(start, end)):
-            taken.update(range(start, end))
-            kept.append((start, end))
+    kept: list[tuple[int, int]] = []  # disjoint, in order
+    for span in sorted(spans, key=lambda span: (span[0] - span[1], -best[span], span)):
+        place = bisect_left(kept, span)
+        clear_before = place == 0 or kept[place - 1][1] <= span[0]
+        if clear_before and (place == len(kept) or span[1] <= kept[place][0]):
+            kept.insert(place, span)
     return [
-        link for span in sorted(kept) for link in sorted(spans[span], key=lambda found: (-found.score, found.concept))
+        link for span in kept for link in sorted(spans[span], key=lambda found: (-found.score, found.concept))
     ]
