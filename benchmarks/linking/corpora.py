@@ -19,8 +19,8 @@ _COLUMNS = ("roco_id", "caption", "cuis")
 def read_ncbi(path: Path) -> list[Document]:
     """Read a part of the NCBI-disease corpus in PubTator format: title and abstract, spans, MeSH and OMIM ids.
 
-    ``D1|D2`` names two concepts, ``D1+D2`` one mention that is both: in either case all ids are meant. Spaces around ids
-    and at the ends of mentions are the corpus's own slips and are removed.
+    ``D1|D2`` names two concepts, ``D1+D2`` one mention that is both: in either case all ids are meant. Spaces around
+    ids are the corpus's own slips and are removed.
 
     Raises:
         DataError: A line of another form, or a span that lies outside its text, with the line.
@@ -40,7 +40,6 @@ def read_ncbi(path: Path) -> list[Document]:
         start, end = int(fields[1]), int(fields[2])
         if not start < end <= len(_text(passages[fields[0]])):
             raise DataError("the span lies outside its text", item=where, remedy="check the file")
-        end -= len(fields[3]) - len(fields[3].rstrip())
         ids = frozenset(_curie(part) for part in re.split(r"[|+]", fields[5]) if part.strip())
         mentions.setdefault(fields[0], []).append(Mention(start, end, ids))
     return [Document(key, _text(parts), tuple(mentions.get(key, ()))) for key, parts in passages.items()]

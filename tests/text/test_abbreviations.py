@@ -25,7 +25,17 @@ def test_definitions(text, short, long):
 
 @pytest.mark.parametrize(
     "text",
-    ["a mass (left)", "value (3)", "no match here (QZ)", "(MRI)", "It ends. Resonance (MRI)", "x (A)", "MRI (MRI)", "(", ""],
+    [
+        "a mass (left)",
+        "value (3)",
+        "no match here (QZ)",
+        "(MRI)",
+        "It ends. Resonance (MRI)",
+        "x (A)",
+        "MRI (MRI)",
+        "(",
+        "",
+    ],
 )
 def test_what_is_no_definition(text):
     assert abbreviations.find(text) == {}

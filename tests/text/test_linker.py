@@ -58,7 +58,9 @@ class TestExact:
         assert found(linker(graph), text) == expected
 
     def test_word_order_can_be_kept(self, graph):
-        assert found(linker(graph, word_order=False), "cancer of the breast, breast cancer") == [("breast cancer", "X:2")]
+        assert found(linker(graph, word_order=False), "cancer of the breast, breast cancer") == [
+            ("breast cancer", "X:2")
+        ]
 
     def test_scores_tell_spelling(self, graph):
         (same, other) = linker(graph).link("breast cancer. Cancer of the breast")
@@ -106,7 +108,9 @@ class TestAbbreviationsAndLists:
         text = "Cervical (C) spine. Diabetes mellitus (DM) was type 2 DM, not DM type 1."
         assert found(linker(graph), text) == [("type 2 DM", "X:5"), ("DM type 1", "X:4")]
 
-    @pytest.mark.parametrize("text", ["breast and ovarian cancer", "breast/ovarian cancer", "breast or ovarian cancers"])
+    @pytest.mark.parametrize(
+        "text", ["breast and ovarian cancer", "breast/ovarian cancer", "breast or ovarian cancers"]
+    )
     def test_lists_give_both(self, graph, text):
         assert found(linker(graph), f"Has {text}.") == [(text, "X:2"), (text, "X:3")]
         assert [link.concept for link in linker(graph).link_spans(text, [(0, len(text))])[0]] == ["X:2", "X:3"]
@@ -167,7 +171,10 @@ class TestFurtherTiers:
         assert (first.concept, first.tier) == ("X:3", "rerank")
         assert linker(graph, tiers=["rerank"], **mixed).link_spans(*ask)[0][0].concept == "X:3"
         # without a share for the encoder resemblance decides
-        assert linker(graph, tiers=["fuzzy", "rerank"], encoder_weight=0.0, **mixed).link_spans(*ask)[0][0].concept == "X:2"
+        assert (
+            linker(graph, tiers=["fuzzy", "rerank"], encoder_weight=0.0, **mixed).link_spans(*ask)[0][0].concept
+            == "X:2"
+        )
 
 
 class TestMistakes:
@@ -204,8 +211,10 @@ def test_longest_then_best_then_first():
 
 def test_same_links_whatever_the_hash_seed():
     code = (
-        "import json; from linking_examples import example_graph; from data_prep.text.linking import Linker, LinkerConfig;"
-        "linker = Linker(example_graph(), LinkerConfig(tiers=['exact', 'fuzzy'], proposal_threshold=0.5, max_concepts=3));"
+        "import json; from linking_examples import example_graph;"
+        "from data_prep.text.linking import Linker, LinkerConfig;"
+        "settings = LinkerConfig(tiers=['exact', 'fuzzy'], proposal_threshold=0.5, max_concepts=3);"
+        "linker = Linker(example_graph(), settings);"
         "text = 'Brest canser, fever, cancer of breast and ovarian cancer; diabetes of types 1 or 2, type 3 diabetes.';"
         "print(json.dumps([[x.start, x.end, x.concept, x.score, x.tier] for x in linker.link(text)]))"
     )

@@ -30,7 +30,11 @@ def test_what_is_learnt(graph):
     assert (fitted.documents, fitted.graph) == (5, graph.digest)
     linker = Linker(graph, LinkerConfig(**SETTINGS), fitted=fitted)
     text = "A LUMP in the lung with DM, dm, and fever"
-    assert [(link.text, link.concept) for link in linker.link(text)] == [("LUMP", "X:2"), ("DM", "X:5"), ("fever", "Z:1")]
+    assert [(link.text, link.concept) for link in linker.link(text)] == [
+        ("LUMP", "X:2"),
+        ("DM", "X:5"),
+        ("fever", "Z:1"),
+    ]
     # a name that misleads in running text still links where a mention is given
     (links,) = linker.link_spans("VHL", [(0, 3)])
     assert [link.concept for link in links] == ["X:6"]
@@ -38,7 +42,9 @@ def test_what_is_learnt(graph):
 
 def test_fit_of_the_fuzzy_tier(graph):
     fitted = fit(Linker(graph, LinkerConfig(**SETTINGS, tiers=["exact", "fuzzy"])), TRAIN, split="train")
-    linker = Linker(graph, LinkerConfig(**SETTINGS, tiers=["exact", "fuzzy"]), fitted=fitted.model_copy(update={"names": []}))
+    linker = Linker(
+        graph, LinkerConfig(**SETTINGS, tiers=["exact", "fuzzy"]), fitted=fitted.model_copy(update={"names": []})
+    )
     near, far = linker.link_spans("brest cancer. unknown thing", [(0, 12), (14, 27)])
     assert [link.concept for link in near] == ["X:2"]
     assert far == []
@@ -69,7 +75,11 @@ def test_truth(graph):
     assert not truth.right([row["X:2"], row["X:15"]], frozenset({"MESH:D1"}))
     assert not truth.right([], frozenset({"MESH:D1"}))
     assert not truth.right([row["X:11"]], frozenset({"OMIM:1"}))  # no OMIM id in the annotation
-    assert [truth.reachable(frozenset(ids)) for ids in (["MESH:D1"], ["MESH:D1", "MESH:D404"], [])] == [True, False, False]
+    assert [truth.reachable(frozenset(ids)) for ids in (["MESH:D1"], ["MESH:D1", "MESH:D404"], [])] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_nearest_ancestors_ids():
@@ -85,7 +95,13 @@ def test_nearest_ancestors_ids():
         }
     )
     truth = Truth.of(graph, [document("1", "top", ("top", "MESH:T"))]).with_ancestors()
-    assert [set(truth.ids_of[graph.index(f"A:{n}")]) for n in range(1, 6)] == [{"MESH:T"}, {"MESH:M"}, {"MESH:M"}, {"MESH:M"}, set()]
+    assert [set(truth.ids_of[graph.index(f"A:{n}")]) for n in range(1, 6)] == [
+        {"MESH:T"},
+        {"MESH:M"},
+        {"MESH:M"},
+        {"MESH:M"},
+        set(),
+    ]
 
 
 def test_mistakes_are_told(graph):

@@ -25,8 +25,8 @@ _LINKERS: weakref.WeakKeyDictionary[DiseaseGraph, Linker] = weakref.WeakKeyDicti
 def link(text: str, graph: DiseaseGraph) -> list[Link]:
     """Find the concepts that a text names, by the exact tier alone.
 
-    A name shared by several concepts gives one link per concept, those for which it is the preferred name alone if there
-    are any. Names of fewer than three letters ("PE", "MI") are not linked.
+    A name shared by several concepts gives one link per concept, those for which it is the preferred name alone if
+    there are any. Names of fewer than three letters ("PE", "MI") are not linked.
 
     Args:
         text: Any text; offsets refer to it unchanged.

@@ -72,7 +72,7 @@ class Truth:
         return cls(graph, identifiers(graph, sorted({curie.partition(":")[0] for curie in curies})))
 
     def with_ancestors(self) -> Truth:
-        """Return the lenient form: a concept without an identifier stands for those of its nearest ancestors with one."""
+        """Return the lenient form: a concept without an identifier has those of its nearest ancestors with one."""
         ids_of = list(self.ids_of)
         for row, curies in enumerate(self.ids_of):
             level = {row}
@@ -204,7 +204,7 @@ def _fit_choice(linker: Linker, documents: Sequence[Document], truth: Truth) -> 
 
 
 def _best_threshold(firsts: list[tuple[float, bool, int]], total: int) -> tuple[float, float]:
-    """Best F1 = 2 right / (linked + all) of (score, right, count), and its threshold, half way to the next score below."""
+    """Best F1 = 2 right / (linked + all) of (score, right, count), and its threshold, half way to the next score."""
     if not firsts:
         return 0.0, 1.0
     score_M, right_M, count_M = (np.array(column) for column in zip(*firsts, strict=True))

@@ -1,4 +1,4 @@
-"""The job behind ``medvlp link``: texts in, one row per mention out, as JSON lines or Parquet; texts stay where they are."""
+"""The job behind ``medvlp link``: texts in, one row per mention out; the texts stay where they are."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Texts:
     """Where texts come from.
 
     Attributes:
-        source: A table (``.csv``, ``.tsv``, ``.jsonl``, each plain or ``.gz``), a text file, or ``-`` for standard input.
+        source: A table (``.csv``, ``.tsv``, ``.jsonl``, plain or ``.gz``), a text file, or ``-`` for standard input.
         column: Column of a table with the texts.
         key: Column with their names; by default the row number is the name.
         lines: Each line of a text file is a text of its own; otherwise the file is one text.

@@ -135,7 +135,7 @@ class Linker:
         return found
 
     def named(self, text: str) -> list[Link]:
-        """Return the links of mentions that are names, or abbreviations that the text defines: :meth:`link` without proposals."""
+        """Return the links of names and of abbreviations that the text defines: :meth:`link` without proposals."""
         defined = abbreviations.find(text) if self.config.abbreviations else {}
         uses = {short: abbreviations.uses(text, short) for short in defined}
         words = read(text, *_long_forms(text, defined, uses))
@@ -251,7 +251,7 @@ class Linker:
         return []
 
     def _exact_candidates(self, owners: Sequence[Owner], score: float) -> list[Candidate]:
-        """Names compete over the whole graph: a word that first means an organ is no disease because organs are left out."""
+        """Names compete over the whole graph: a word that means an organ first is no disease where organs are left out."""
         return [Candidate(o.row, o.surface, score, "exact", score=score) for o in owners if o.row in self.rows]
 
     def _exactly(self, mention: str) -> list[Candidate]:

@@ -45,6 +45,4 @@ def resolve(links: Iterable[Link]) -> list[Link]:
         clear_before = place == 0 or kept[place - 1][1] <= span[0]
         if clear_before and (place == len(kept) or span[1] <= kept[place][0]):
             kept.insert(place, span)
-    return [
-        link for span in kept for link in sorted(spans[span], key=lambda found: (-found.score, found.concept))
-    ]
+    return [link for span in kept for link in sorted(spans[span], key=lambda found: (-found.score, found.concept))]
