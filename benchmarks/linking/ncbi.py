@@ -13,8 +13,9 @@ from benchmarks.common.records import console, once
 from benchmarks.linking.config import LinkingConfig
 from benchmarks.linking.corpora import read_ncbi
 from benchmarks.linking.scores import Answers, cases, f1_scores, mean_difference, mean_interval, rights, span_counts
-from benchmarks.linking.speed import measure
+from benchmarks.linking.speed import INDEX_FILE, measure
 from data_prep.text.linking import Fitted, Linker, LinkerConfig
+from data_prep.text.linking.config import Tier
 from data_prep.text.linking.fit import Document, Truth, fit
 from data_prep.text.linking.words import key
 from medvlp import __version__
@@ -62,11 +63,13 @@ def run(config: LinkingConfig, out: Path) -> dict[str, Any]:
     graph = DiseaseGraph.load(resolve_path(settings.graph))
     identity = [__version__, graph.digest, settings.model_dump(mode="json"), sha256_file(train_file)]
 
-    def arm(tiers: list[str], fitted: Fitted | None) -> Linker:
-        return Linker(graph, settings.model_copy(update={"tiers": tiers}), fitted=fitted)
+    base = Linker(graph, settings.model_copy(update={"fitted": None}))
 
-    def learn(tiers: list[str]) -> Fitted:
-        found = once(out / f"fit-{tiers[-1]}.json", [identity, tiers], lambda: _learn(arm(tiers, None), train))
+    def arm(tiers: Sequence[Tier], fitted: Fitted | None) -> Linker:
+        return base.sibling(tiers=tiers, fitted=fitted)
+
+    def learn(tiers: Sequence[Tier]) -> Fitted:
+        found = once(out / f"fit-{tiers[-1]}.json", [identity, list(tiers)], lambda: _learn(arm(tiers, None), train))
         return Fitted.model_validate({**found["fitted"], "names": [tuple(pair) for pair in found["fitted"]["names"]]})
 
     fits = {tier: learn(settings.tiers[: number + 1]) for number, tier in enumerate(settings.tiers)}
@@ -80,13 +83,13 @@ def run(config: LinkingConfig, out: Path) -> dict[str, Any]:
     speeds: dict[str, Any] = {}
     exact = arm(["exact"], None)
     spanned = [(d.text, sorted({(link.start, link.end) for link in exact.link(d.text)})) for d in development]
-    for name, linker in (("exact", exact), ("full", linkers[OURS])):
-        console.print(f"speed: {name}")
-        speeds[name] = measure(name, linker, spanned, config.repeats, out)
+    for name, linker in (("exact", exact), ("full", linkers[OURS]), (PEER, exact)):
+        if name != PEER or config.scispacy:
+            console.print(f"speed: {name}")
+            repeats = 1 if name == "full" else config.repeats  # it remembers the vectors of names it has met
+            speeds[name] = measure(name, linker, spanned, repeats, out)
     if config.scispacy:
-        console.print("scispaCy")
-        answers |= _peer_answers(graph, exact, development)
-        speeds[PEER] = measure(PEER, exact, spanned, config.repeats, out)
+        answers |= _peer_answers(graph, exact, development, str(out / INDEX_FILE))
     return _table(
         config, development, truth, answers, floor, _mention_arms(graph, arm, linkers, full), speeds, full, train
     )
@@ -101,7 +104,10 @@ def _without_names(fitted: Fitted) -> Fitted:
 
 
 def _mention_arms(
-    graph: DiseaseGraph, arm: Callable[[list[str], Fitted | None], Linker], linkers: dict[str, Linker], full: Fitted
+    graph: DiseaseGraph,
+    arm: Callable[[Sequence[Tier], Fitted | None], Linker],
+    linkers: dict[str, Linker],
+    full: Fitted,
 ) -> dict[str, Callable[[str], Any]]:
     from data_prep.text import link
 
@@ -145,10 +151,10 @@ def _by_heart(train: Sequence[Document], documents: Sequence[Document]) -> np.nd
     return np.array(answers, dtype=float)
 
 
-def _peer_answers(graph: DiseaseGraph, linker: Linker, documents: Sequence[Document]) -> dict[str, Answers]:
+def _peer_answers(graph: DiseaseGraph, linker: Linker, documents: Sequence[Document], index: str) -> dict[str, Answers]:
     from benchmarks.linking.peers import THRESHOLD, SciSpacy
 
-    peer = SciSpacy(graph, linker.rows)
+    peer = SciSpacy(graph, linker.rows, index)
     best: Answers = []
     above: Answers = []
     for document in documents:

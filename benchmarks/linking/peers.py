@@ -7,6 +7,7 @@ takes minutes per 40,000 names.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
 
 Spans = Sequence[tuple[int, int]]
-INDEX = {"M": 30, "efConstruction": 200, "post": 0}
+INDEX = {"M": 20, "efConstruction": 100, "post": 0}
 _SEARCH = {"efSearch": 200}
 _NEIGHBOURS = 30
 THRESHOLD = 0.7
@@ -28,8 +29,16 @@ THRESHOLD = 0.7
 class SciSpacy:
     """scispaCy's abbreviation detector, candidate generator and linker on a knowledge base made of a graph."""
 
-    def __init__(self, graph: DiseaseGraph, rows: Collection[int], min_df: int = 10) -> None:
-        """Build the knowledge base of the given concepts and its index; 3-grams of fewer than ``min_df`` names go.
+    def __init__(
+        self, graph: DiseaseGraph, rows: Collection[int], index_file: str | None = None, min_df: int = 10
+    ) -> None:
+        """Build the knowledge base of the given concepts and its index.
+
+        Args:
+            graph: Concepts and names.
+            rows: The concepts to take.
+            index_file: Where the index is kept; it is built if it is not there.
+            min_df: 3-grams of fewer names are left out; scispaCy's is 10.
 
         Raises:
             MissingExtraError: If scispaCy is not installed.
@@ -54,7 +63,12 @@ class SciSpacy:
         filled = np.asarray(vectors.sum(axis=1) != 0).reshape(-1)
         index = nmslib.init(method="hnsw", space="cosinesimil_sparse", data_type=nmslib.DataType.SPARSE_VECTOR)
         index.addDataPointBatch(vectors[filled])
-        index.createIndex(INDEX, print_progress=False)
+        if index_file is not None and Path(index_file).is_file():
+            index.loadIndex(index_file)
+        else:
+            index.createIndex(INDEX, print_progress=False)
+            if index_file is not None:
+                index.saveIndex(index_file)
         index.setQueryTimeParams(_SEARCH)
         kept = [name for name, keep in zip(names, filled, strict=True) if keep]
         self.generator: Any = CandidateGenerator(index, vectorizer, kept, base)

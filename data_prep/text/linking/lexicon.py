@@ -66,21 +66,23 @@ class Lexicon:
     acronyms: dict[str, list[Owner]]
     longest: int
 
+    def extended(self, extra: Iterable[tuple[int, str]]) -> Lexicon:
+        """Return a lexicon with further (row, name) pairs: such a name is that concept's alone, whoever else has it."""
+        names, acronyms, reordered = dict(self.names), dict(self.acronyms), dict(self.reordered)
+        for row, text in extra:
+            if is_acronym(text):
+                acronyms[text] = [Owner(row, True, text)]
+            elif words := key(text):
+                if words not in names and " " in words:
+                    same = unordered(words.split(" "))
+                    reordered[same] = sorted([*reordered.get(same, ()), words])
+                names[words] = [Owner(row, True, normalise(text))]
+        longest = max((words.count(" ") + 1 for words in names), default=0)
+        return Lexicon(names, reordered, acronyms, longest)
 
-def build(
-    graph: DiseaseGraph,
-    extra: Iterable[tuple[str, str]] = (),
-    *,
-    min_letters: int = MIN_LETTERS,
-) -> Lexicon:
-    """Collect the trusted names of a graph's concepts.
 
-    Args:
-        graph: Concepts and names.
-        extra: Further (concept id, name) pairs, such as names learnt from annotated texts; such a name is that
-            concept's alone, whoever else has it.
-        min_letters: Names of the graph with fewer letters and digits are left out.
-    """
+def build(graph: DiseaseGraph, min_letters: int = MIN_LETTERS) -> Lexicon:
+    """Collect the trusted names of a graph's concepts; those with fewer letters and digits are left out."""
     table = graph.tables.names
     found: list[tuple[int, str, bool]] = []
     row_of = {concept: row for row, concept in enumerate(graph.ids)}
@@ -107,12 +109,6 @@ def build(
             _add(names, words, Owner(row, preferred, normalise(text)))
             if short := eponym(text):
                 _add(names, key(short), Owner(row, False, normalise(text)))
-    for concept, text in extra:
-        row = graph.index(concept)
-        if is_acronym(text):
-            acronyms[text] = {row: Owner(row, True, text)}
-        elif words := key(text):
-            names[words] = {row: Owner(row, True, normalise(text))}
     reordered: dict[str, list[str]] = {}
     for words in sorted(names):
         if " " in words:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from data_prep.text.linking import abbreviations, lexicon
 from data_prep.text.linking.abbreviations import Definition
-from data_prep.text.linking.config import Fitted, LinkerConfig
+from data_prep.text.linking.config import Fitted, LinkerConfig, Tier
 from data_prep.text.linking.exact import ExactIndex
 from data_prep.text.linking.fuzzy import FuzzyIndex
-from data_prep.text.linking.lexicon import Owner
+from data_prep.text.linking.lexicon import Lexicon, Owner
 from data_prep.text.linking.links import Link, resolve
 from data_prep.text.linking.lists import parts
 from data_prep.text.linking.rerank import Reranker
@@ -75,6 +75,7 @@ class Linker:
         *,
         fitted: Fitted | None = None,
         reranker: Reranker | None = None,
+        names: Lexicon | None = None,
     ) -> None:
         """Index the names of a graph; the fuzzy index and the encoder are made when they are first needed.
 
@@ -83,6 +84,7 @@ class Linker:
             config: Tiers and rules; the default is the exact tier alone.
             fitted: What was learnt from training texts; by default what ``config.fitted`` names.
             reranker: By default the encoder that ``config.encoder`` names.
+            names: The graph's names; collected if not given.
 
         Raises:
             ConfigError: The rerank tier without an encoder, or a fit made with another graph.
@@ -102,8 +104,9 @@ class Linker:
         self.rows = self._linkable()
         self._dropped = frozenset(fitted.dropped if fitted else ())
         self._rank = {prefix: rank for rank, prefix in enumerate(fitted.prefer if fitted else ())}
-        extra = fitted.names if fitted else []
-        self._lexicon = lexicon.build(graph, extra, min_letters=self.config.min_letters)
+        self._names = names if names is not None else lexicon.build(graph, self.config.min_letters)
+        learnt = [(graph.index(concept), name) for concept, name in fitted.names] if fitted else []
+        self._lexicon = self._names.extended(learnt) if learnt else self._names
         self._exact = ExactIndex(self._lexicon, self.config.word_order)
         self._use_exact = "exact" in self.config.tiers
         self.uses_nearest = "fuzzy" in self.config.tiers or "rerank" in self.config.tiers
@@ -114,6 +117,12 @@ class Linker:
         from medvlp.knowledge.graph import DiseaseGraph
 
         return cls(DiseaseGraph.load(resolve_path(config.graph)), config)
+
+    def sibling(self, *, tiers: Sequence[Tier] | None = None, fitted: Fitted | None = None) -> Linker:
+        """Return a linker with other tiers (default: the same) and another fit (default: none) on the same names."""
+        config = self.config.model_copy(update={"fitted": None, "tiers": list(tiers or self.config.tiers)})
+        reranker = self._encoder if "rerank" in config.tiers else None
+        return Linker(self.graph, config, fitted=fitted, reranker=reranker, names=self._names)
 
     # ------------------------------------------------------------------ linking
 
@@ -251,7 +260,7 @@ class Linker:
         return []
 
     def _exact_candidates(self, owners: Sequence[Owner], score: float) -> list[Candidate]:
-        """Names compete over the whole graph: a word that means an organ first is no disease where organs are left out."""
+        """Keep those that may be linked: after the best were chosen, as names compete over the whole graph."""
         return [Candidate(o.row, o.surface, score, "exact", score=score) for o in owners if o.row in self.rows]
 
     def _exactly(self, mention: str) -> list[Candidate]:

@@ -6,13 +6,9 @@ Shape letters: T texts, D embedding size.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from medvlp.encoders.text import TextEncoder
 
 Vectors = NDArray[np.float32]
 _MOST = 50_000
@@ -35,9 +31,10 @@ class Reranker:
         """
         from medvlp.config import resolve_path
         from medvlp.encoders.text import TextEncoder
+        from medvlp.training.name_retrieval import embed_texts
 
         encoder = TextEncoder.load(resolve_path(folder))
-        return cls(lambda texts: _embed(encoder, texts))
+        return cls(lambda texts: embed_texts(encoder, texts, batch_size=64))
 
     def prepare(self, texts: Iterable[str]) -> None:
         """Embed texts in one go, those already known left out."""
@@ -52,9 +49,3 @@ class Reranker:
     def cosine(self, one: str, other: str) -> float:
         """Return the cosine of two prepared texts, rounded so that it does not depend on the batch they came in."""
         return round(float(self._vectors[one] @ self._vectors[other]), 4)
-
-
-def _embed(encoder: TextEncoder, texts: list[str]) -> Any:
-    from medvlp.training.name_retrieval import embed_texts
-
-    return embed_texts(encoder, texts, batch_size=64)
