@@ -13,7 +13,7 @@ from benchmarks.common.records import console, once
 from benchmarks.linking.config import LinkingConfig
 from benchmarks.linking.corpora import read_ncbi
 from benchmarks.linking.scores import Answers, cases, f1_scores, mean_difference, mean_interval, rights, span_counts
-from benchmarks.linking.speed import INDEX_FILE, measure
+from benchmarks.linking.speed import measure
 from data_prep.text.linking import Fitted, Linker, LinkerConfig
 from data_prep.text.linking.config import Tier
 from data_prep.text.linking.fit import Document, Truth, fit
@@ -21,7 +21,7 @@ from data_prep.text.linking.words import key
 from medvlp import __version__
 from medvlp.config import load, resolve_path
 from medvlp.errors import ConfigError
-from medvlp.io import sha256_file
+from medvlp.io import sha256_file, sha256_json
 from medvlp.knowledge.graph import DiseaseGraph
 
 OURS = "ours"
@@ -32,6 +32,7 @@ TITLES = {
     "exact": "exact tier",
     PEER: "scispaCy's candidate generator, best candidate",
     "scispacy_threshold": "the same, its own threshold 0.7",
+    "nearest": "fuzzy tier alone, no threshold (the same vectors, exact search)",
     "fuzzy": "exact + fuzzy",
     "rerank": "exact + fuzzy + re-rank",
     OURS: "ours: the three tiers and names learnt from the training part",
@@ -78,18 +79,23 @@ def run(config: LinkingConfig, out: Path) -> dict[str, Any]:
     linkers[OURS] = arm(settings.tiers, full)
     truth = Truth.of(graph, [*train, *development])
     answers = {name: _answers(linker, development) for name, linker in linkers.items()}
+    nearest = base.config.model_copy(update={"nil_threshold": 0.0, "lists": False, "tiers": ["fuzzy"]})
+    answers["nearest"] = _answers(Linker(graph, nearest), development)
     answers["equal"] = _equal_names(graph, linkers["exact"].rows, development)
     floor = _by_heart(train, development)
     speeds: dict[str, Any] = {}
+    index = out / f"scispacy-{sha256_json([graph.digest, sorted(base.rows)])[:12]}.index"
     exact = arm(["exact"], None)
-    spanned = [(d.text, sorted({(link.start, link.end) for link in exact.link(d.text)})) for d in development]
-    for name, linker in (("exact", exact), ("full", linkers[OURS]), (PEER, exact)):
+    # a recogniser hands a linker all entities of a text, so both get every name of the graph, not diseases alone
+    wide = Linker(graph, exact.config.model_copy(update={"semantic_types": []}))
+    spanned = [(d.text, sorted({(link.start, link.end) for link in wide.link(d.text)})) for d in development]
+    for name, linker in (("exact", wide), ("full", linkers[OURS]), (PEER, exact)):
         if name != PEER or config.scispacy:
             console.print(f"speed: {name}")
             repeats = 1 if name == "full" else config.repeats  # it remembers the vectors of names it has met
-            speeds[name] = measure(name, linker, spanned, repeats, out)
+            speeds[name] = measure(name, linker, spanned, repeats, out, index)
     if config.scispacy:
-        answers |= _peer_answers(graph, exact, development, str(out / INDEX_FILE))
+        answers |= _peer_answers(graph, exact, development, index)
     return _table(
         config, development, truth, answers, floor, _mention_arms(graph, arm, linkers, full), speeds, full, train
     )
@@ -151,10 +157,12 @@ def _by_heart(train: Sequence[Document], documents: Sequence[Document]) -> np.nd
     return np.array(answers, dtype=float)
 
 
-def _peer_answers(graph: DiseaseGraph, linker: Linker, documents: Sequence[Document], index: str) -> dict[str, Answers]:
+def _peer_answers(
+    graph: DiseaseGraph, linker: Linker, documents: Sequence[Document], index: Path
+) -> dict[str, Answers]:
     from benchmarks.linking.peers import THRESHOLD, SciSpacy
 
-    peer = SciSpacy(graph, linker.rows, index)
+    peer = SciSpacy(graph, linker.rows, str(index))
     best: Answers = []
     above: Answers = []
     for document in documents:

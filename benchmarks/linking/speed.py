@@ -22,11 +22,12 @@ from medvlp.errors import DataError
 from medvlp.io import read_json, sha256_json, write_json
 from medvlp.knowledge.graph import DiseaseGraph
 
-INDEX_FILE = "scispacy.index"
 Spanned = tuple[str, list[tuple[int, int]]]
 
 
-def measure(arm: str, linker: Linker, documents: Sequence[Spanned], repeats: int, folder: Path) -> dict[str, Any]:
+def measure(
+    arm: str, linker: Linker, documents: Sequence[Spanned], repeats: int, folder: Path, index: Path
+) -> dict[str, Any]:
     """Run an arm on documents in a child process.
 
     Args:
@@ -35,6 +36,7 @@ def measure(arm: str, linker: Linker, documents: Sequence[Spanned], repeats: int
         documents: Texts, each with the spans that the peer is given.
         repeats: Timed passes.
         folder: Where request and answer are written.
+        index: The peer's index, built if it is not there.
 
     Returns:
         ``documents_per_second`` of the fastest pass and the same per second of processor time, ``start_seconds``,
@@ -48,7 +50,7 @@ def measure(arm: str, linker: Linker, documents: Sequence[Spanned], repeats: int
         "rows": sorted(linker.rows) if arm == "scispacy" else [],
         "documents": [[text, spans] for text, spans in documents],
         "repeats": repeats,
-        "index": str(folder / INDEX_FILE),
+        "index": str(index),
         "answer": str(answer),
     }
     write_json(request, asked)

@@ -100,12 +100,12 @@ def read(
     left_out = dict(skipped)
     sentence = clause = previous_end = skip_to = 0
     previous, after_prefix = "", False
+    special = bool(replaced or left_out)
     for match in _WORD.finditer(text):
-        start, end = match.span()
-        if start < skip_to:
+        word, start = match[0], match.start()
+        if special and start < skip_to:
             previous_end = skip_to
             continue
-        word = match[0]
         if start - previous_end != 1 or text[previous_end] != " ":
             gap = text[previous_end:start]
             if left_out and (bracket := _bracket(left_out, previous_end, start)) is not None:
@@ -117,10 +117,10 @@ def read(
             elif _SOFT.search(gap):
                 clause += 1
             if word in _POSSESSIVE and gap in _APOSTROPHES:
-                previous_end = end
+                previous_end = start + 1
                 continue
-        previous_end = end
-        if start in replaced:
+        previous_end = end = start + len(word)
+        if special and start in replaced:
             skip_to, long = replaced[start]
             for number, key in enumerate(long):
                 inner[len(keys)] = (number == 0, number == len(long) - 1)
@@ -136,13 +136,13 @@ def read(
             if previous in _NUMBERED and key in _ROMAN_LETTERS:
                 key = str(_ROMAN_LETTERS[key])
             previous = key
-            if key in _SMALL or word == "a":
-                continue
-            if after_prefix and start - ends[-1] == 1:
-                keys[-1], ends[-1], raw[-1] = keys[-1] + key, end, text[starts[-1] : end]
+            if after_prefix:
                 after_prefix = False
-                continue
-            after_prefix = key in _PREFIXES
+                if start - ends[-1] == 1:
+                    keys[-1], ends[-1], raw[-1] = keys[-1] + key, end, text[starts[-1] : end]
+                    continue
+            if key in _PREFIXES:
+                after_prefix = True
             keys.append(key)
             starts.append(start)
             ends.append(end)
@@ -172,10 +172,11 @@ def unordered(keys: Sequence[str]) -> str:
 
 @lru_cache(maxsize=1 << 17)
 def _keys(word: str) -> tuple[str, ...]:
+    """Keys of a word, none of a small one; the small "a" is an article, the capital one may be a name's letter."""
     folded = word.casefold()
     if not folded.isascii():
         folded = normalise("".join(f" {_GREEK[c]} " if c in _GREEK else c for c in folded))
-    return tuple(_stem(part) for part in folded.split())
+    return tuple(_stem(part) for part in folded.split() if part not in _SMALL and word != "a")
 
 
 def _stem(word: str) -> str:
