@@ -22,12 +22,18 @@ Spans = Sequence[tuple[int, int]]
 INDEX = {"M": 20, "efConstruction": 100, "post": 0}
 _SEARCH = {"efSearch": 200}
 _NEIGHBOURS = 30
+_ASKED, _SAME = 1000, 0.999
 THRESHOLD = 0.7
 """Least similarity of scispaCy's linker by default."""
 
 
 class SciSpacy:
-    """scispaCy's abbreviation detector, candidate generator and linker on a knowledge base made of a graph."""
+    """scispaCy's abbreviation detector, candidate generator and linker on a knowledge base made of a graph.
+
+    Attributes:
+        generator: Its candidate generator.
+        finds_itself: Share of a sample of names that its index finds as their own nearest; far below 1 the index is bad.
+    """
 
     def __init__(
         self, graph: DiseaseGraph, rows: Collection[int], index_file: str | None = None, min_df: int = 10
@@ -57,7 +63,7 @@ class SciSpacy:
             aliases = [name.text for name in graph.names(concept) if name.kind in TRUSTED]
             entities.append(Entity(concept, graph.name(concept), aliases, [], "defined"))
         base = KnowledgeBase(entities)
-        names = list(base.alias_to_cuis)
+        names = sorted(base.alias_to_cuis)  # theirs come in the order of a set: another in every process
         vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), min_df=min_df, dtype=np.float32)
         vectors = vectorizer.fit_transform(names)
         filled = np.asarray(vectors.sum(axis=1) != 0).reshape(-1)
@@ -72,9 +78,17 @@ class SciSpacy:
         index.setQueryTimeParams(_SEARCH)
         kept = [name for name, keep in zip(names, filled, strict=True) if keep]
         self.generator: Any = CandidateGenerator(index, vectorizer, kept, base)
+        step = max(1, len(kept) // _ASKED)
+        self.finds_itself = self._finds_itself(kept[::step])
         self._nlp = spacy.blank("en")
         self._detector = AbbreviationDetector(self._nlp)
         self._linker = EntityLinker(candidate_generator=self.generator, k=_NEIGHBOURS)
+
+    def _finds_itself(self, names: list[str]) -> float:
+        """Share of names whose nearest neighbour is as near as the name itself: what the approximate index loses."""
+        found = self.generator(names, _NEIGHBOURS)
+        nearest = [max((max(c.similarities) for c in candidates), default=0.0) for candidates in found]
+        return sum(similarity > _SAME for similarity in nearest) / len(names)
 
     def best(self, text: str, spans: Spans) -> list[tuple[str, float] | None]:
         """Return for each span the best candidate and its similarity, whatever it is; abbreviations written out."""

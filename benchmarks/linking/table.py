@@ -70,6 +70,8 @@ def _ncbi(table: dict[str, Any]) -> str:
             ratio = "–" if peer is None else f"{row['documents_per_second'] / peer:.1f} ×"
             speed = f"{row['documents_per_second']:.0f} | {row['documents_per_processor_second']:.0f} | {ratio}"
             lines.append(f"| {title} | {speed} | {row['start_seconds']:.0f} | {row['peak_mb']:.0f} |")
+    if (found := table["speeds"].get(PEER, {}).get("finds_itself")) is not None:
+        lines += ["", f"scispaCy's index finds {found:.3f} of the names themselves (1 if the search were exact)."]
     proposals = "off" if fitted["proposal_threshold"] > 1 else f"{fitted['proposal_threshold']:.2f}"
     lines += [
         "",
