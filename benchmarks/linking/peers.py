@@ -32,7 +32,7 @@ class SciSpacy:
 
     Attributes:
         generator: Its candidate generator.
-        finds_itself: Share of a sample of names that its index finds as their own nearest; far below 1 the index is bad.
+        finds_itself: Share of a sample of names that its index finds for themselves; far below 1 the index is bad.
     """
 
     def __init__(

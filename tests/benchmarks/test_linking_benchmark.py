@@ -1,6 +1,8 @@
 """The linking benchmark: corpora read as they are written, scores against brute force, and a table that adds up."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -173,8 +175,24 @@ def test_scispacy_on_the_same_graph(made):
     from benchmarks.linking.peers import SciSpacy
 
     graph = DiseaseGraph.load(made / "graph")
-    peer = SciSpacy(graph, range(4), min_df=1)
+    kept = str(made / "peer.index")
+    peer = SciSpacy(graph, range(4), kept, min_df=1)
+    assert peer.finds_itself == 1
     text = "A brest cancer; myotonic dystrophy (MD). MD was seen."
     found = peer.best(text, [(2, 14), (text.rindex("MD"), text.rindex("MD") + 2)])
     assert [concept for concept, _ in found] == ["X:1", "X:4"]
     assert peer.link(text, [(2, 14), (16, 34)]) == 2
+    # an index read back is over the same names in the same order, in a process with another hash seed too
+    code = (
+        "import sys; from medvlp.knowledge.graph import DiseaseGraph; from benchmarks.linking.peers import SciSpacy;"
+        "print(SciSpacy(DiseaseGraph.load(sys.argv[1]), range(4), sys.argv[2], min_df=1).finds_itself)"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(made / "graph"), kept],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+    )
+    assert done.stdout.split()[-1] == "1.0"
