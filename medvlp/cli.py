@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from medvlp.cli_deid import deid
 from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
+from medvlp.cli_link import link
 from medvlp.cli_pairs import pairs_app
 from medvlp.cli_predict import predict
 from medvlp.cli_weights import weights_app
@@ -46,6 +47,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
 app.command()(predict)
 app.command()(deid)
+app.command()(link)
 app.add_typer(pairs_app, name="pairs")
 
 

@@ -24,6 +24,8 @@ from medvlp.errors import ConfigError, MissingExtraError
 KINDS = {
     "graph": "data_prep.ontologies.config:GraphConfig",
     "umls": "data_prep.ontologies.umls.config:UmlsConfig",
+    "linker": "data_prep.text.linking.config:LinkerConfig",
+    "linker_fit": "data_prep.text.linking.config:Fitted",
     "pairs": "data_prep.pairs.config:PairsConfig",
     "reports": "data_prep.reports.config:ReportsConfig",
     "simulation": "data_prep.simulation.config:SimulationConfig",
@@ -35,6 +37,7 @@ KINDS = {
     "quickstart": "benchmarks.quickstart.config:QuickstartConfig",
     "simulation_benchmark": "benchmarks.simulation.config:SimulationBenchmarkConfig",
     "names": "benchmarks.names.config:NamesConfig",
+    "linking": "benchmarks.linking.config:LinkingConfig",
     "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
     "reports_benchmark": "benchmarks.reports.config:ReportsBenchmarkConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",

@@ -27,6 +27,7 @@ VERBS = [
     ["train"],
     ["evaluate"],
     ["predict"],
+    ["link"],
     ["export", "checkpoint"],
     ["export", "verify"],
     ["export", "repoint"],

@@ -1,0 +1,101 @@
+"""The results as Markdown, printed and kept in the docs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.linking.ncbi import MENTION_TITLES, PEER, TITLES
+from medvlp.errors import DataError
+from medvlp.io import write_text
+
+_SPEED_TITLES = {
+    "exact": "exact tier, all names of the graph",
+    PEER: "scispaCy's linker, given the spans that the exact tier finds",
+    "full": "ours, all tiers, diseases and findings",
+}
+
+
+def markdown(table: dict[str, Any]) -> str:
+    """Return the table of a task."""
+    return _roco(table) if table["task"] == "roco" else _ncbi(table)
+
+
+def write_docs(page: Path, task: str, text: str) -> None:
+    """Put a table between the marks of its task on a page.
+
+    Raises:
+        DataError: The page lacks the marks.
+    """
+    begin, end = f"<!-- linking {task}: begin -->", f"<!-- linking {task}: end -->"
+    old = page.read_text(encoding="utf-8")
+    if old.count(begin) != 1 or old.count(end) != 1:
+        raise DataError("the page lacks the marks of the table", item=page, remedy=f"add the lines {begin} and {end}")
+    before, _, rest = old.partition(begin)
+    write_text(page, f"{before}{begin}\n\n{text.strip()}\n\n{end}{rest.partition(end)[2]}")
+
+
+def _ncbi(table: dict[str, Any]) -> str:
+    fitted = table["fitted"]
+    lines = [
+        f"Links of the {table['num_mentions']} given mentions in {table['num_documents']} development abstracts "
+        f"(95 % intervals over abstracts). Ceiling, mentions whose ids the graph has: {_range(table['ceiling'])}.",
+        "",
+        "| linker | right | right of those linked | linked | right, nearest ancestor's ids allowed |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in table["links"].items():
+        rest = "– | – | –"
+        if "linked" in row:
+            rest = f"{row['precision']:.3f} | {row['linked']:.3f} | {_range(row['accuracy_with_ancestors'])}"
+        lines.append(f"| {TITLES[name]} | {_range(row['accuracy'])} | {rest} |")
+    lines += ["", "| difference of right links, paired | |", "|---|---|"]
+    lines += [f"| ours − {TITLES[name]} | {_range(row, sign=True)} |" for name, row in table["differences"].items()]
+    lines += ["", "| mentions found | precision | recall | F1, same span | F1, overlap |", "|---|---|---|---|---|"]
+    for name, row in table["mentions"].items():
+        strict, overlap = row["strict"], row["overlap"]
+        lines.append(
+            f"| {MENTION_TITLES[name]} | {strict['precision']['value']:.3f} | {strict['recall']['value']:.3f} "
+            f"| {_range(strict['f1'])} | {_range(overlap['f1'])} |"
+        )
+    lines += [
+        "",
+        "| speed, one process each | abstracts per second | per processor second | against scispaCy's linker "
+        "| start, s | peak memory, MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    peer = table["speeds"].get(PEER, {}).get("documents_per_second")
+    for name, title in _SPEED_TITLES.items():
+        if row := table["speeds"].get(name):
+            ratio = "–" if peer is None else f"{row['documents_per_second'] / peer:.1f} ×"
+            speed = f"{row['documents_per_second']:.0f} | {row['documents_per_processor_second']:.0f} | {ratio}"
+            lines.append(f"| {title} | {speed} | {row['start_seconds']:.0f} | {row['peak_mb']:.0f} |")
+    if (found := table["speeds"].get(PEER, {}).get("finds_itself")) is not None:
+        lines += ["", f"scispaCy's index finds {found:.3f} of the names themselves (1 if the search were exact)."]
+    proposals = "off" if fitted["proposal_threshold"] > 1 else f"{fitted['proposal_threshold']:.2f}"
+    lines += [
+        "",
+        f"Fitted on {table['num_training_documents']} training abstracts: NIL threshold {fitted['nil_threshold']:.3f}, "
+        f"encoder's share {fitted['encoder_weight']:.2f}, proposed mentions {proposals}, {fitted['dropped']} names "
+        f"dropped, {fitted['names']} learnt, ties go to {' > '.join(fitted['prefer']) or 'the first source'}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _roco(table: dict[str, Any]) -> str:
+    lines = [
+        f"{table['num_captions']:,} captions with {table['num_ids']:,} CUIs; tiers: {', '.join(table['tiers'])}; "
+        "95 % intervals over captions.",
+        "",
+        "| | share of the given CUIs |",
+        "|---|---|",
+        f"| ceiling: CUIs that the graph has | {_range(table['ceiling'])} |",
+        f"| found | {_range(table['recall'])} |",
+        f"| found, of those that the graph has | {_range(table['recall_of_reachable'])} |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _range(score: dict[str, float], sign: bool = False) -> str:
+    form = "+.3f" if sign else ".3f"
+    return f"{score['value']:{form}} [{score['low']:{form}}, {score['high']:{form}}]"
