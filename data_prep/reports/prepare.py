@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from data_prep.deid.text import ENGINE, deidentify_text
 from data_prep.reports.config import DependencyRelationConfig, ReportsConfig
 from data_prep.reports.preview import Example, read_examples, write_preview
 from data_prep.reports.sources import Listing, Report, open_source
@@ -101,8 +102,9 @@ class Reader:
             return self._annotated(report, counts)
         text = report.text.replace("\x00", " ")
         if not self.already_deidentified:
-            text, removed = deidentified(text)
-            counts.removed.update(removed)
+            clean = deidentify_text(text)
+            text = clean.text
+            counts.removed.update({str(kind): count for kind, count in clean.removed.items()})
         mentions = annotate(text, self.linker, vocabulary=self.vocabulary, relation=self.relation)
         found = triplets(mentions, self.vocabulary, self.sections)
         if not mentions:
@@ -127,14 +129,6 @@ class Reader:
         counts.assertions.update(triplet.existence.value for triplet in found)
         counts.ledger.keep()
         return Done(report.key, report.text if self.already_deidentified else "", [], found)
-
-
-def deidentified(text: str) -> tuple[str, Counter[str]]:
-    """Take identifiers out of a text: what is left, and how many of each kind went."""
-    from data_prep.deid import deidentify_text
-
-    done = deidentify_text(text)
-    return done.text, Counter({str(kind): count for kind, count in done.removed.items()})
 
 
 def _graph_linker(folder: str, exclude: list[str]) -> GraphLinker:
@@ -205,6 +199,7 @@ def _run(config: ReportsConfig, listing: Listing, reader: Reader, out: Path, ove
         "vocabulary": reader.vocabulary.digest,
         "graph": graph_digest,
         "already_deidentified": reader.already_deidentified,
+        "deidentified_by": None if reader.already_deidentified else ENGINE,
     }
     work = out.with_name(f".{out.name}.shards")
     _open_work(work, identity)
@@ -225,7 +220,7 @@ def _run(config: ReportsConfig, listing: Listing, reader: Reader, out: Path, ove
         write_json(folder / "ledger.json", counts.ledger.to_json())
         header = {
             "kind": "reports",
-            **{name: identity[name] for name in ("version", "config", "already_deidentified")},
+            **{name: identity[name] for name in ("version", "config", "already_deidentified", "deidentified_by")},
             "source": {**listing.origin, "sha256": listing.digest},
             "graph_digest": graph_digest,
             "num_rows": num_rows,

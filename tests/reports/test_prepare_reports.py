@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
+from data_prep.deid.text import ENGINE
 from data_prep.reports import prepare as job
 from data_prep.reports.config import ReportsConfig
 from data_prep.reports.prepare import prepare
@@ -53,15 +54,16 @@ def test_two_runs_are_equal(config, tmp_path):
     assert verify_manifest(first)["files"] == verify_manifest(second)["files"]
 
 
-def test_identifiers_go_before_anything_is_written(config, tmp_path, removes_names):
+def test_identifiers_go_before_anything_is_written(config, tmp_path):
     page = tmp_path / "page.html"
     store = prepare(config, tmp_path / "store", preview=page, show_texts=True)
     manifest = verify_manifest(store)
     assert manifest["removed_identifiers"] == {"name": 1}
     assert manifest["already_deidentified"] is False
+    assert manifest["deidentified_by"] == ENGINE
     assert "Mr. [NAME] has a scar" in table(store, "reports")[2]["text"]
     for path in [page, *store.rglob("*")]:
-        assert b"SECRETNAME" not in path.read_bytes()
+        assert b"Pemberton" not in path.read_bytes()
     assert "[NAME]" in page.read_text(encoding="utf-8")
 
 
