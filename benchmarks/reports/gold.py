@@ -26,6 +26,9 @@ _SAME = {  # kinds that the labels do not tell apart
     SectionKind.history: "indication",
     SectionKind.family_history: "indication",
     SectionKind.addendum: "other",
+    SectionKind.header: "other",
+    SectionKind.recommendation: "other",
+    SectionKind.closing: "other",
     SectionKind.body: "findings",
 }
 
