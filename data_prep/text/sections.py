@@ -87,7 +87,8 @@ def split_sections(text: str) -> list[Section]:
     sections, begin, kind, heading = [], 0, SectionKind.body, ""
     for mark in [*marks, _Mark(len(text), len(text), "", SectionKind.other)]:
         following = mark.kind
-        if mark.start < begin or (mark.end < len(text) and _is_inside(mark, kind, heading)):
+        started = re.search(r"[^\W_]", text[begin : mark.start]) is not None
+        if mark.start < begin or (started and mark.end < len(text) and _is_inside(mark, kind, heading)):
             continue  # inside the mark before it, or an organ under its heading
         sections += _cut(text, Section(kind, heading, begin, mark.start), described)
         begin, kind, heading = mark.end, following, " ".join(mark.name.split())
@@ -165,7 +166,7 @@ def _stands_out(text: str, start: int, name: str, colon: bool, lower: bool) -> b
     before = text[max(0, start - 8) : start]
     if not before or "\n" in before[-1:]:
         return False  # at the start of a line: read already
-    ended = _ENDED.search(before) is not None and before[-1].isspace() or before[-1] in ".)]|>"
+    ended = (_ENDED.search(before) is not None and before[-1].isspace()) or before[-1] in ".)]|>"
     if not colon:
         return ended and name[0].isupper() and is_strong(name)
     if name.isupper():

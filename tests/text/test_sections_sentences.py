@@ -64,7 +64,7 @@ ADDENDUM #2: Discussed by phone."""
 def test_sections_of_a_report():
     found = [(s.kind.value, REPORT[s.start : s.end].strip()) for s in split_sections(REPORT)]
     assert found == [
-        ("technique", "chest, two views"),
+        ("header", "chest, two views"),
         ("indication", "cough for 3 weeks. Rule out pneumonia."),
         ("comparison", "None."),
         ("findings", "The heart is normal.\nLUNGS: Clear. Note: nothing."),
