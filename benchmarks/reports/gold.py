@@ -109,7 +109,8 @@ def markdown(mentions: list[dict[str, Any]], reports: list[dict[str, Any]]) -> s
     ]
     names = sorted({name for item in reports for name, *_ in item["sections"]})
     lines += [
-        f"| ids | mentions | assertion | floor: always present | side | floor: never a side | reports | {' | '.join(names)} |",
+        f"| ids | mentions | assertion | floor: always present | side | floor: never a side | reports "
+        f"| {' | '.join(names)} |",
         f"|---|---|---|---|---|---|---|{'---|' * len(names)}",
     ]
     tables: list[str] = []

@@ -108,7 +108,7 @@ _NAMES: dict[SectionKind, str] = {
         rf"|(?:compared?|correlat(?:ed|ion)) (?:to|with)(?: priors?)?|comparative {_STUDY}"
         rf"|(?:relevant |available |outside |most recent |recent )?(?:prior|previous|old|earlier|past|last) "
         rf"(?:(?:{_IMAGING}|relevant|similar|outside) )*{_STUDY}(?: (?:available|for comparison))?"
-        "|(?:relevant|available|outside) priors?"
+        "|(?:relevant|available|outside) priors?|previous(?: available)?|reference (?:stud(?:y|ies)|exams?)"
     ),
     SectionKind.technique: (
         rf"{_ADJECTIVES}(?:techniques?|tech|protocols?|views?|methods?|methodology|acquisition|sequences?|projections?)"

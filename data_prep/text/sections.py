@@ -26,12 +26,13 @@ _EDGE = r"(?:(?:[*_=#>•~\-\[]++|(?:\d{1,2}|[ivxIVX]{1,4}|[A-Ha-h])[.)](?=[ \t\
 _BOLD = r"(?:\*{1,3}|</b>|</strong>)?"
 _AT_LINE = re.compile(
     rf"^[ \t]*{_EDGE}(?P<name>{_NAME})[ \t]*(?:[_=#~\]]{{1,5}}|{_BOLD})[ \t]*"
-    rf"(?:(?P<colon>:)(?!\d)[ \t]*{_BOLD}|(?P<dash>[ \t][-–—]+[ \t]|[–—])|$)",
+    rf"(?:(?P<colon>:)(?!\d)[ \t]*{_BOLD}|(?P<dash>[ \t]*(?:[-–—|=]{1, 3}|\.{2, 8})[ \t]|[–—])|$)",
     re.MULTILINE,
 )
 _NO_MARK = re.compile(
     rf"^[ \t]*{_EDGE}(?P<name>[A-Za-z]+(?:[ /][A-Za-z]+){{0,3}}?)(?P<stop>\.?)[ \t]+(?P<after>\S+)", re.MULTILINE
 )
+_CAPITALS = re.compile(r"(?<=[.!?)\]])[ \t]+(?P<name>[A-Z]{4,}(?:[ /][A-Z]{2,}){0,2})[ \t]+(?=[A-Z\d]?[\da-z])")
 _COLON = re.compile(r":(?!\d)|[ \t][-–—][ \t]")
 _WORDS_BEFORE = re.compile(r"[A-Za-z][\w'’()\-]*(?:(?:[ \t]+|[ \t]*[/&][ \t]*)[A-Za-z][\w'’()\-]*){0,5}$")
 _ENDED = re.compile(r"[.!?)\];|,>]\s*$")
@@ -130,7 +131,7 @@ def _at_lines(text: str) -> Iterator[_Mark]:
         if kind is SectionKind.other:
             known = bool(found["colon"]) and (name.isupper() or is_organ(name))
         elif found["colon"]:
-            known = name[0].isupper() or new
+            known = name[0].isupper() or new or is_strong(name)
         elif found["dash"]:
             known = is_strong(name) or name.isupper()
         else:  # alone on its line: as a rest of a wrapped sentence it would not be in capitals or begin a paragraph
@@ -160,6 +161,10 @@ def _in_lines(text: str) -> Iterator[_Mark]:
                 continue
             yield _Mark(start, colon.end(), name, kind_of(name))
             break
+
+    for found in _CAPITALS.finditer(text):  # "COMPARISON None. FINDINGS The lungs are clear."
+        if is_strong(found["name"]):
+            yield _Mark(found.start("name"), found.end(), found["name"], kind_of(found["name"]))
 
 
 def _stands_out(text: str, start: int, name: str, colon: bool, lower: bool) -> bool:
