@@ -26,7 +26,7 @@ _EDGE = r"(?:(?:[*_=#>•~\-\[]++|(?:\d{1,2}|[ivxIVX]{1,4}|[A-Ha-h])[.)](?=[ \t\
 _BOLD = r"(?:\*{1,3}|</b>|</strong>)?"
 _AT_LINE = re.compile(
     rf"^[ \t]*{_EDGE}(?P<name>{_NAME})[ \t]*(?:[_=#~\]]{{1,5}}|{_BOLD})[ \t]*"
-    rf"(?:(?P<colon>:)(?!\d)[ \t]*{_BOLD}|(?P<dash>[ \t]*(?:[-–—|=]{1, 3}|\.{2, 8})[ \t]|[–—])|$)",
+    rf"(?:(?P<colon>:)(?!\d)[ \t]*{_BOLD}|(?P<dash>[ \t]*(?:[-–—|=]{{1,3}}|\.{{2,8}})[ \t]|[–—])|$)",
     re.MULTILINE,
 )
 _NO_MARK = re.compile(

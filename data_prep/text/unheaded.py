@@ -99,7 +99,8 @@ _CLOSING = re.compile(
     re.IGNORECASE,
 )
 _UNCASED = re.compile(r"\n[ \t]*(?=\S)")
-_PARAGRAPH = re.compile(r"\n[ \t]*\n")
+_PARAGRAPH = re.compile(r"\n[ \t]*\n(?=[ \t]*\S)")
+_LAST_PARAGRAPHS = 3
 _IN_LINE = re.compile(
     r"(?<=[.!?])\s+(?=(?:electronically|digitally)?\s*(?:signed|dictated|transcribed)\s+(?:electronically\s+)?by\b)",
     re.IGNORECASE,
@@ -112,7 +113,7 @@ def split_tail(text: str, start: int, end: int) -> list[Part]:
     lines += [found.end() for found in _IN_LINE.finditer(text, start, end)]
     closing = next((at for at in sorted(lines) if at > start and _CLOSING.match(text, at, end)), end)
     parts: list[Part] = [(SectionKind.closing, closing, end)] if closing < end else []
-    paragraphs = [found.end() for found in _PARAGRAPH.finditer(text, start, closing)]
+    paragraphs = [found.end() for found in _PARAGRAPH.finditer(text, start, closing)][-_LAST_PARAGRAPHS:]
     first = next((at for at in paragraphs if at > start and _is_advice(text, at, closing)), None)
     return [(SectionKind.recommendation, first, closing), *parts] if first is not None else parts
 
