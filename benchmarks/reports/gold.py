@@ -26,6 +26,9 @@ _SAME = {  # kinds that the labels do not tell apart
     SectionKind.history: "indication",
     SectionKind.family_history: "indication",
     SectionKind.addendum: "other",
+    SectionKind.header: "other",
+    SectionKind.recommendation: "other",
+    SectionKind.closing: "other",
     SectionKind.body: "findings",
 }
 
@@ -90,31 +93,61 @@ def section_letters(reports: Iterable[dict[str, Any]]) -> dict[str, tuple[int, i
     return found
 
 
+def halves(items: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the items by the parity of the number at the end of their id; those without one are even."""
+    found: dict[str, list[dict[str, Any]]] = {"odd": [], "even": []}
+    for item in items:
+        found["odd" if str(item.get("id", ""))[-1:] in set("13579") else "even"].append(item)
+    return found
+
+
 def markdown(mentions: list[dict[str, Any]], reports: list[dict[str, Any]]) -> str:
-    """Return the tables as Markdown."""
-    asserted, sided = confusion(mentions)
-    kinds = [str(kind) for kind in Assertion]
-    present = sum(n for (label, _), n in asserted.items() if label == Assertion.present) / len(mentions)
-    sideless = sum(n for (label, _), n in sided.items() if label == "none") / len(mentions)
+    """Return the tables as Markdown: assertion, side and sections by half, then the confusion of each half."""
     lines = [
-        f"{len(mentions)} mentions; 95 % Wilson intervals. Assertion {_share(_right(asserted), len(mentions))} (floor, "
-        f"always present: {present:.3f}); side {_share(_right(sided), len(mentions))} (floor, never a side: "
-        f"{sideless:.3f}).",
+        "Shares that are right, with 95 % Wilson intervals over mentions; sections by letters, without intervals.",
         "",
-        f"| labelled | {' | '.join(f'read as {kind}' for kind in kinds)} | recall |",
+    ]
+    names = sorted({name for item in reports for name, *_ in item["sections"]})
+    lines += [
+        f"| ids | mentions | assertion | floor: always present | side | floor: never a side | reports "
+        f"| {' | '.join(names)} |",
+        f"|---|---|---|---|---|---|---|{'---|' * len(names)}",
+    ]
+    tables: list[str] = []
+    of_reports = halves(reports)
+    for half, items in halves(mentions).items():
+        asserted, sided = confusion(items)
+        letters = section_letters(of_reports[half])
+        shown = (letters.get(name, (0, 0)) for name in names)
+        present = sum(n for (label, _), n in asserted.items() if label == Assertion.present)
+        sideless = sum(n for (label, _), n in sided.items() if label == "none")
+        lines.append(
+            f"| {half} | {len(items)} | {_share(_right(asserted), len(items))} | {_part(present, len(items))} "
+            f"| {_share(_right(sided), len(items))} | {_part(sideless, len(items))} | {len(of_reports[half])} "
+            f"| {' | '.join(_part(right, total) for right, total in shown)} |"
+        )
+        tables += ["", *_confusion_table(half, asserted)]
+    return "\n".join(lines + tables) + "\n"
+
+
+def _confusion_table(half: str, asserted: Counter[tuple[str, str]]) -> list[str]:
+    kinds = [str(kind) for kind in Assertion]
+    lines = [
+        f"| labelled, {half} ids | {' | '.join(f'read as {kind}' for kind in kinds)} | recall |",
         f"|---|{'---|' * len(kinds)}---|",
     ]
     for label in kinds:
         counts = [asserted[label, answer] for answer in kinds]
         lines.append(f"| {label} | {' | '.join(map(str, counts))} | {_share(asserted[label, label], sum(counts))} |")
-    letters = section_letters(reports)
-    shown = ", ".join(f"{name} {right / total:.3f}" for name, (right, total) in sorted(letters.items()) if total)
-    lines += ["", f"Sections of {len(reports)} reports, share of their letters that lies in the right one: {shown}."]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _right(counts: Counter[tuple[str, str]]) -> int:
     return sum(count for (label, answer), count in counts.items() if label == answer)
+
+
+def _part(hits: int, total: int) -> str:
+    return f"{hits / total:.3f}" if total else "–"
 
 
 def _share(hits: int, total: int) -> str:

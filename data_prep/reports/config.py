@@ -18,6 +18,9 @@ SectionName = Literal[
     "findings",
     "impression",
     "addendum",
+    "header",
+    "recommendation",
+    "closing",
     "body",
     "other",
 ]

@@ -109,7 +109,7 @@ class Reader:
         found = triplets(mentions, self.vocabulary, self.sections)
         if not mentions:
             counts.notes["reports in which nothing was found"] += 1
-        if all(section.kind is SectionKind.body for section in split_sections(text)):
+        if not any(section.heading for section in split_sections(text)):
             counts.notes["reports without a heading"] += 1
         counts.assertions.update(mention.assertion.value for mention in mentions)
         counts.num_linked += sum(mention.concept is not None for mention in mentions)

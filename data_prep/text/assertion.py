@@ -28,6 +28,7 @@ _SEEN = words(
 )
 _SINGULAR = words("is was has isn't wasn't hasn't")
 _ENDS = frozenset({"ends", "causes"})
+_SUBORDINATE = words("although though while whereas despite")
 _BREAKS = frozenset(";:()")  # not "[": placeholders of de-identification stand in it
 
 
@@ -108,13 +109,9 @@ def assert_sentence(tokens: Sequence[Token], spans: Sequence[tuple[int, int]]) -
     """The rules for one sentence: its tokens, and spans in the coordinates of the text."""
     covered = [token_span(tokens, *span) for span in spans]
     names = {place for first, last in covered for place in range(first, last) if last - first > 1}
-    triggers = _resolve(_lexicon().find(tokens), names)
+    triggers = _resolve([match for match in _lexicon().find(tokens) if _counts(tokens, match)], names)
     ends = [match for match in triggers if match.value.place in _ENDS]
-    reaches = [
-        _reach(tokens, match, ends)
-        for match in triggers
-        if match.value.assertion is not None and _counts(tokens, match)
-    ]
+    reaches = [_reach(tokens, match, ends) for match in triggers if match.value.assertion is not None]
     result = []
     for first, last in covered:
         hit = {reach.assertion for reach in reaches if reach.first < last and first < reach.last}
@@ -161,9 +158,13 @@ def _right(tokens: Sequence[Token], trigger: Match[Trigger], ends: list[Match[Tr
     after = [end.first for end in ends if end.first >= trigger.last and not (doubt and end.value.place == "causes")]
     stop = min(after, default=len(tokens))
     place = trigger.last + (trigger.last < stop and tokens[trigger.last].form == ":")
+    before = {token.form for token in tokens[: trigger.first]}
+    conceded = (
+        tokens[0].form in _SUBORDINATE and "," not in before
+    )  # "although tests were negative, nephritis was found"
     while place < stop:
         form = tokens[place].form
-        closed = form == "," and tokens[place - 1].form in _SEEN  # "no effusion seen, left lower lobe scar"
+        closed = form == "," and (conceded or tokens[place - 1].form in _SEEN)  # "no effusion seen, left apical scar"
         if form in ";:)" or closed or (form in {",", "and"} and _is_clause(tokens, place + 1, stop)):
             return place
         place += 1

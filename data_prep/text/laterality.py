@@ -35,7 +35,14 @@ _WORDS = {
 }
 _BARRIERS = words("; : . ( ) with without but")
 _JOINTS = words("and or is are")
-_IGNORED = ["left the|against|without|for|ama", "has|had|was|were left", "right now|away|handed", "left handed"]
+_FREE = [["free", "of"], ["free", "from"], ["clear", "of"], ["without"]]
+_IGNORED = [
+    "left the|against|without|for|ama",
+    "has|had|was|were left",
+    "right now|away|handed",
+    "left handed",
+    "both has|have|had|were",
+]
 _MAX_BEFORE, _MAX_AFTER = 5, 8
 
 
@@ -96,15 +103,26 @@ def _side(
         barriers = _BARRIERS if comma else _BARRIERS | {","}
         return not blocked and not any(tokens[i].form in barriers for i in range(begin, end))
 
+    def is_freed(begin: int) -> bool:  # "the right lung is free of infiltrate"
+        forms = [token.form for token in tokens[begin:first]]
+        return any(forms[i] in {"is", "are"} and forms[i + 1 : i + 3] in _FREE for i in range(len(forms)))
+
     before = [w for w in words if w.last <= first and first - w.last < _MAX_BEFORE and open_between(w.last, first)]
-    before = [w for w in before if not any(tokens[i].form in _JOINTS for i in range(w.last, first))]
+    before = [w for w in before if not any(tokens[i].form in _JOINTS for i in range(w.last, first)) or is_freed(w.last)]
     if before:
         return before[-1].value
     after = [
         w for w in words if last <= w.first < last + _MAX_AFTER and open_between(last, w.first, w.last - w.first > 2)
     ]
     after = [w for w in after if not any(tokens[i].form in {"and", "or"} for i in range(last, w.first))]
-    return after[0].value if after else None
+    return after[0].value if after else _of_label(tokens, words)
+
+
+def _of_label(tokens: Sequence[Token], words: list[Match[Side | None]]) -> Side | None:
+    """The side in a label that opens the sentence ("Left cheek: melanoma"), if it is the only one in it."""
+    colon = next((i for i, token in enumerate(tokens[:_MAX_BEFORE]) if token.form == ":"), 0)
+    named = {word.value for word in words}
+    return words[0].value if len(named) == 1 and words[0].last <= colon else None
 
 
 def _joined(found: set[Side | None]) -> Side | None:

@@ -64,7 +64,7 @@ ADDENDUM #2: Discussed by phone."""
 def test_sections_of_a_report():
     found = [(s.kind.value, REPORT[s.start : s.end].strip()) for s in split_sections(REPORT)]
     assert found == [
-        ("technique", "chest, two views"),
+        ("header", "chest, two views"),
         ("indication", "cough for 3 weeks. Rule out pneumonia."),
         ("comparison", "None."),
         ("findings", "The heart is normal.\nLUNGS: Clear. Note: nothing."),
@@ -108,3 +108,48 @@ def test_text_before_the_first_heading_stays():
 def test_a_word_in_a_sentence_is_no_heading():
     text = "FINDINGS: The findings: see above. No history of note, comparison: none."
     assert [section.kind.value for section in split_sections(text)] == ["findings"]
+
+
+def kinds(text):
+    return [(section.kind.value, text[section.start : section.end].strip()) for section in split_sections(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            "COMPARISON: None.\n\nThe lungs are clear. Heart normal.\n\nIMPRESSION: Normal.",
+            [("comparison", "None."), ("body", "The lungs are clear. Heart normal."), ("impression", "Normal.")],
+        ),
+        (
+            "Technique - CT\nLungs: Clear.\nBones: normal.\nConclusion - Normal.\nDr A Smith, Consultant Radiologist",
+            [
+                ("technique", "CT"),
+                ("findings", "Lungs: Clear.\nBones: normal."),
+                ("impression", "Normal."),
+                ("closing", "Dr A Smith, Consultant Radiologist"),
+            ],
+        ),
+        (
+            "Rule out fracture. Two views of the wrist were obtained. No fracture. In summary, a normal wrist.",
+            [
+                ("indication", "Rule out fracture."),
+                ("technique", "Two views of the wrist were obtained."),
+                ("body", "No fracture."),
+                ("impression", "In summary, a normal wrist."),
+            ],
+        ),
+        (
+            "HISTORY Cough. FINDINGS The lungs are clear. IMPRESSION Normal.",
+            [("indication", "Cough."), ("findings", "The lungs are clear."), ("impression", "Normal.")],
+        ),
+        ("2. **Findings**\nClear.\n3. PLAN: None.", [("findings", "Clear."), ("recommendation", "None.")]),
+    ],
+)
+def test_headings_that_are_marked_otherwise_or_missing(text, wanted):
+    assert kinds(text) == wanted
+
+
+@pytest.mark.parametrize("piece", ["_", "\n", "- ", "1. ", "Lungs: ", "FINDINGS "])
+def test_endless_marks_take_no_time(piece):
+    split_sections(piece * (20_000 // len(piece)))  # one that goes back over what it read takes minutes
