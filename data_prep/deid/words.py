@@ -130,7 +130,7 @@ def _read(name: str) -> frozenset[str]:
 @functools.cache
 def common_words() -> frozenset[str]:
     """Words that are no evidence of a name, in lower case."""
-    return _read("common_words.txt") | _REPORT_WORDS | EPONYM_NOUNS | COUNTRIES
+    return _read("common_words.txt") | _read("common_words_reports.txt") | _REPORT_WORDS | EPONYM_NOUNS | COUNTRIES
 
 
 @functools.cache
@@ -148,7 +148,7 @@ def surnames() -> frozenset[str]:
 @functools.cache
 def eponyms() -> frozenset[str]:
     """Capitalised words of disease names, in lower case."""
-    return _read("eponyms.txt")
+    return _read("eponyms.txt") | _read("eponyms_clinical.txt")
 
 
 def is_report_word(word: str) -> bool:
