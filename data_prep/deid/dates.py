@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from data_prep.deid.numbers import is_coded
-from data_prep.deid.spans import Span
+from data_prep.deid.spans import Span, in_windows
 from data_prep.deid.words import is_common
 
 _MONTH = (
@@ -51,7 +51,7 @@ _NUMERIC = re.compile(
     rf"|(?:19|20)\d\d([-/.])(?:0[1-9]|1[0-2]){_END}"  # 2019-03
     rf"|(?:19|20)\d\d-W(?:[0-4]\d|5[0-3])(?:-\d)?{_END}"  # 2019-W12
     rf"|(?:0[1-9]|1[0-2])[.-](?:19|20)\d\d{_END}{_NO_UNIT}"  # 03.2019
-    rf"|{_DAY}([./ -])(?i:{_ROMAN})\.?(?:[./ -])\s?(?:(?:19|20)\d\d|['’]?\d\d(?!\s?{_UNITS})){_END}"  # 12 iii 2019
+    rf"|{_DAY}[./ -](?i:{_ROMAN})\.?[./ -]\s?(?:19|20)\d\d{_END}|{_DAY}[./-](?i:{_ROMAN})[./-]['’]?\d\d{_END}{_NO_UNIT}"  # 12 iii 2019
     rf"|{_NUMBER}[/]\s?(?:19|20)\d\d{_END}"  # 03/2019
     r")"
 )
@@ -118,7 +118,7 @@ _LABELLED = re.compile(
     r"(?:\b(?:d\.?o\.?[ba]\.?|d\.?o\.?d\.?|date(?: of (?:birth|death|exam|service|admission|discharge|visit))?|birth ?date|born(?: on)?|"
     r"geb(?:oren)?|n[ée]e? le|dated|received|reported|collected|signed|lmp|edd|edc|dos|exam|study|scan|xray|x-ray|cxr|kub|ct|"
     r"mri|us|film|adm(?:itted)?|disch(?:arged)?|d/c|printed|acq)"
-    r"\.?\s{0,2}[:=#\-]?\s{0,3})(\d{1,2}([./ -])\d{1,2}\2\d\d(?:\d\d)?|\d{8}|"
+    r"(?=[.\s:=#-])\.?\s{0,2}[:=#\-]?\s{0,3})(\d{1,2}([./ -])\d{1,2}\2\d\d(?:\d\d)?|\d{8}|"
     r"(?:\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d\d|"
     r"(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d\d))(?![\d/]|[.,]\d)",
     re.I,
@@ -164,7 +164,7 @@ _AGE = re.compile(
     rf"(?<![\w./-])(?:{_AGE_NUMBER}|(9[OolI]|1O\d))\+?(?:{_YEARS}|(?:st|nd|rd|th)\s(?:birthday|year)|"
     r"\s?/\s?[MF]\b|\s?y\s?[/-]?\s?[MF]\b|\s?[MF]\b(?!\s?[/=])|\s?Y\b|"
     r"\s(?:yo\b|y\.o\.|year[s-]{0,2})\s?(?:male|female|man|woman|gentleman|lady|[MF]\b)|"
-    r"\syears?\sand\s|[\s-](?:male|female|man|woman|gentleman|lady)\b)"
+    r"\syears?\sand\s|[\s-](?:male|female|man|woman|gentleman|lady)\b(?!\s[a-z]{2,20}s\b))"
     rf"|\b[MF]\s?/\s?({_DIGITS})(?![\d/.%]|\s?%)|(?<![\w./-])[MF]({_DIGITS})(?=[,;.)]\s|\s(?:with|c/o|p/w|w/|adm))",
     re.I,
 )
@@ -280,8 +280,11 @@ def _around_months(text: str) -> Iterator[re.Match[str]]:
         done = match.end()
 
 
+_AGE_HINT = re.compile(r"(?<!\d)0?(?:9[\dOolI]|1[012O]\d)(?!\d)|\b(?:nin|hundred)", re.I)
+
+
 def ages(text: str) -> Iterator[Span]:
     """Find ages over 89; the span is the number alone."""
     for pattern in (_AGE, _AGED, _AFTER_NAME, _IN_WORDS):
-        for match in pattern.finditer(text):
+        for match in in_windows(pattern, text, _AGE_HINT):
             yield Span(*match.span(match.lastindex or 0), "age")

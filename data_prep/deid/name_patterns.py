@@ -91,7 +91,7 @@ TOLD = re.compile(
     r"supervised|prepared|"
     r"discussed|reviewed|review|spoken|spoke|talked|ask|asked|liaised|meeting|met|"
     r"instructed|obtained|written|wrote|drawn|taken|inserted|removed|placed|sent|transferred|handover|handed[ \t]over|relieved|d/w'd|dw|"
-    r"escalated|collected|delivered|checked|cosigned|co-signed|countersigned|witnessed|labels?|reads|says|for|attending|att|conferred|communicated|conveyed|called|relayed|telephoned|phoned|faxed|"
+    r"escalated|collected|delivered|checked|cosigned|co-signed|countersigned|witnessed|labels?|reads|says|attending|att|conferred|communicated|conveyed|called|relayed|telephoned|phoned|faxed|"
     r"reported|notified|"
     r"given|texted|message|letter|mail|call|note|addendum|accompanied|d/w|f/u|care|confirmed|shared|per|via|attn\.?|"
     r"contact(?:ed)?|informed|paged|"
@@ -207,7 +207,7 @@ PLACE_BEHIND = re.compile(
 )
 PLACE_BEFORE = re.compile(r"(?:\d[A-Za-z]?,?|\b(?:St\.?|at|in|near|the|von|de|of))[ ]$")
 NAME_AND_AGE = re.compile(
-    r"(?<![\w'’.-])([A-ZÀ-ÖØ-Þ][\w'’-]{2,24}(?:,?[ ][A-ZÀ-ÖØ-Þ][\w'’-]{0,24}\.?){0,2}),?[ ]\(?(?:aged?[ ])?\d{1,3}[ -]?"
+    r"(?<![\w'’.-])([A-ZÀ-ÖØ-Þ][\w'’-]{2,24}(?:,?[ ][A-ZÀ-ÖØ-Þ][\w'’-]{0,24}\.?){0,2}),?[ ]\(?(?:aged?[ ])?(?:\d{1,3}|\ue000{2,3})[ -]?"
     r"(?:[yY]\.?/?[oO]\b|[yY]rs?\b|YRS?\b|[yY]ears?[ -]?old|YEARS?\b|[yY]?[MF]\b(?![/=])|[yY]\b)"
 )
 DOTTED_INITIALS = re.compile(r"(?<![\w.])(?:[A-ZÀ-Ý]\.[ -]?){1,3}[A-ZÀ-Ý]\.?(?![\w.])|(?<![\w.])(?:[A-Z]\. ?){2,3}(?![\w.])")

@@ -102,7 +102,7 @@ def _titled(text: str) -> Iterator[tuple[int, int]]:
         first = WORD.match(text, match.end())
         if first is None or TITLE.match(text, match.end()):
             continue
-        if title in WEAK_TITLES and (is_common(first[0]) or not first[0][0].isupper()):
+        if title in WEAK_TITLES and (is_common(first[0]) or not first[0][0].isupper() or first[0].lower() in eponyms()):
             continue
         if title in ("MR", "MRS", "DR") and "." not in match[0] and (not _is_surname(first[0]) or is_common(first[0])):
             continue
@@ -160,6 +160,8 @@ def _told(text: str, words: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
 def _lone_name(word: str, before: str, told: bool) -> bool:
     """Whether one capitalised word behind a verb, a role or a relative is a name although nothing follows it."""
     bare = word.rstrip(".'’").lower()
+    if word.isupper() and not before[-16:].isupper():  # a gene or a scale, where the text around is not in capitals
+        return len(bare) > 4 and _known(word) and NAMES_FOLLOW.search(before) is not None
     odd = bare in _ambiguous() or any(part in eponyms() for part in PARTS.split(bare))
     if _known(word):
         return not odd or NAMES_FOLLOW.search(before) is not None
@@ -222,7 +224,7 @@ def _initials(text: str) -> Iterator[tuple[int, int]]:
             yield match.span(2)
     for match in GIVEN_INITIAL.finditer(text):
         lower = match[1].lower()
-        if lower in given_names() and not is_common(lower) and lower not in _ambiguous():
+        if len(lower) > 3 and lower in given_names() and not is_common(lower) and lower not in _ambiguous():
             yield match.span()
     for match in LAST_INITIAL.finditer(text):
         if _is_surname(match[1]) and not is_common(match[1]) and match[1].lower() not in _ambiguous():
@@ -239,7 +241,7 @@ def _signed(text: str) -> Iterator[tuple[int, int]]:
             yield match.span(1)
     for match in LISTED_NAME.finditer(text):
         words = match[1].split()
-        if not any(_not_a_person(word) for word in words) and any(map(_known, words)):
+        if not any(map(is_common, words)) and any(map(_known, words)):
             yield match.span(1)
 
 
@@ -269,12 +271,12 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
             continue
         if sure and not is_common(surname) and not _is_eponym(text, *match.span()):
             yield match.span()
-    given, family = given_names(), surnames()
+    given = given_names()
     for match in CAPITALISED.finditer(text):
         lower = match[0].lower()
         if lower in given or "-" in lower or "'" in lower:
             yield from _given_and_surname(text, match)
-        if lower in family or "-" in lower or "'" in lower:
+        if text.startswith(",", match.end()):
             yield from _last_first(text, match)
     for match in LINE_NAME.finditer(text):
         words = match[1].split()
@@ -285,6 +287,8 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
 
 def _given_and_surname(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     given = match[0]
+    if given.endswith("-like"):
+        return
     if PARTS.split(given.lower())[0] not in given_names():
         return
     middle = MIDDLE.match(text, match.end())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from data_prep.deid.spans import Span
+from data_prep.deid.spans import Span, in_windows
 
 EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}\s?@\s?(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}\b")
 URL = re.compile(
@@ -109,6 +109,7 @@ _NUMBERED = re.compile(
 _USERNAME = re.compile(r"\b(?:user(?:\s?name)?|handle|login|screen name|skype|twitter|instagram|alias)(?:\s(?:id|is))?\s?[:=]?\s?([@\w](?=[\w.-]{0,30}(?:\d|_))[\w.-]{3,30}\w)", re.I)
 _HANDLE = re.compile(r"(?<![\w@.])@[A-Za-z_][\w.]{2,29}\b(?!@)")
 _NO_ID = re.compile(r"[a-z]{1,4} |(?:\w{1,4} )?(?:19|20)\d\d-(?:19|20)\d\d$")
+_THREE_DIGITS = re.compile(r"\d(?:[ ().-]{0,3}\d){2}")
 _DIGIT_RUN = re.compile(r"\d[\d /.-]{1,20}\d")
 _LABEL_REACH, _VALUE_REACH = 48, 40
 _FORM = re.compile(
@@ -197,8 +198,8 @@ def phones(text: str) -> Iterator[Span]:
 
 def labelled_phones(text: str) -> Iterator[Span]:
     """Find telephone, fax and pager numbers behind a label, however short."""
-    yield from (Span(*match.span(1), "phone") for match in _EXTENSION_CALLED.finditer(text))
-    for match in _LABELLED_PHONE.finditer(text):
+    yield from (Span(*match.span(1), "phone") for match in in_windows(_EXTENSION_CALLED, text, _THREE_DIGITS))
+    for match in in_windows(_LABELLED_PHONE, text, _THREE_DIGITS):
         if 3 <= len(_DIGITS.findall(match[1])) <= 15:
             yield Span(*match.span(1), "phone")
 

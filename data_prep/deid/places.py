@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from data_prep.deid.spans import Span, word_set
+from data_prep.deid.spans import Span, in_windows, word_set
 from data_prep.deid.words import EPONYM_NOUNS, eponyms, is_common, is_report_word
 
 _STATES = (
@@ -110,7 +110,7 @@ _TYPE = (
     r"(?:Skin|Laser|Women['’]s|Spine|Pain|Sleep|Wound|Breast|Fertility|Vein|Allergy|Sports|Kidney|Vascular|Endoscopy|Stroke|Nursing|Treatment|"
     r"Recovery|Wellness|Counsell?ing|Birthing|Day|Health Care|Community|Pediatric|Children['’]s|& Laser|Radiotherapy|Oncology|Rehabilitation) (?:Cent(?:er|re)|Unit)|"
     r"(?:Women['’]s|Children['’]s|Elder|Senior|Home|Primary|Family|Palliative|Dental|Eye|Memory|Respite|Health|Day|Heart|Kidney) Care|Women['’]s Care|Home Health|Hospice Care|"
-    r"Dental(?: Studio| Practice| Clinic| Surgery| Care| Group)?|Dentistry|Opticians?|Optometry|Physiotherapy|Veterinary|Maternity(?: Unit| Hospital)?|Birth Cent(?:er|re)|"
+    r"Dental(?: Studio| Practice| Clinic| Surgery| Care| Group)?|Dentistry|Opticians?|Optometry|Physiotherapy|Veterinary|Maternity(?: Unit| Hospital| Home)?|Birth Cent(?:er|re)|"
     r"(?:Student |College |University |Occupational |Community )?Health Services?|Sports Medicine|Genomics|Biobank|Bioscience|"
     r"(?:Radiology|Imaging|Pathology|Medical|Cardiology|Surgical|Dermatology|Orthop(?:a)?edic|Eye|Urology|Oncology|Anesthesia|Neurology|Cancer|Pain|Heart|Kidney|GI|Lung) "
     r"(?:Consultants|Specialists|Associates|Partners|Physicians|Institute|Services|Network|Group)|Consultants|Specialists|"
@@ -202,7 +202,6 @@ _HOUSES = re.compile(
     r"State|Highway|Hwy|Route)\b"
 )
 _BOXES = re.compile(r"\b[Bb][Oo][Xx]\b")
-_REACH = 120
 # Words that say which kind of place it is, and not which place.
 _KINDS_OF_PLACE = word_set(
     """
@@ -233,7 +232,7 @@ _LEADING = re.compile(
 
 def addresses(text: str) -> Iterator[Span]:
     """Find streets, boxes, towns with state or code, and towns people live in."""
-    for match in _in_windows(_STREET, text, _DIGITS):
+    for match in in_windows(_STREET, text, _DIGITS):
         words = re.findall(r"[^\W\d_]{3,}", match[1])
         if match[1].isupper() and all(is_common(word) for word in words):
             continue
@@ -247,7 +246,7 @@ def addresses(text: str) -> Iterator[Span]:
         (_TOWN_CODE, _DIGITS),
         (_CODE_ALONE, _DIGITS),
     ):
-        yield from (Span(*match.span(), "address") for match in _in_windows(pattern, text, hint))
+        yield from (Span(*match.span(), "address") for match in in_windows(pattern, text, hint))
     for match in _TOWN_STATE.finditer(text):
         last = match[0].split(",")[0].split()[-1]
         grade = re.match(r"\s(?:grade|class|score|criteria|classification|I{1,3}\b|system|virus|task)", text[match.end() : match.end() + 16], re.I)
@@ -267,7 +266,7 @@ def addresses(text: str) -> Iterator[Span]:
 def institutions(text: str) -> Iterator[Span]:
     """Find hospitals, practices, laboratories and the like that are named."""
     yield from (Span(*match.span(), "institution") for match in _FAMOUS.finditer(text))
-    for match in _in_windows(_NAMED, text, _TYPE_HINT):
+    for match in in_windows(_NAMED, text, _TYPE_HINT):
         start = match.start()
         leading = _LEADING.match(match[1])
         if leading is not None:
@@ -311,22 +310,6 @@ def institutions(text: str) -> Iterator[Span]:
         words = match[1].split()[:-1]
         if not any(_ordinary_place(word) for word in words):
             yield Span(*match.span(1), "institution")
-
-
-def _in_windows(pattern: re.Pattern[str], text: str, hint: re.Pattern[str]) -> Iterator[re.Match[str]]:
-    """Matches of a pattern that is tried only around what it cannot do without."""
-    start = end = -1
-    for found in hint.finditer(text):
-        first, last = max(0, found.start() - _REACH), min(len(text), found.end() + _REACH)
-        if first > end:
-            if end > 0:
-                yield from pattern.finditer(text, start, end)
-            start = first
-            if start > 0 and text[start - 1].isalnum():  # not in the middle of a word
-                start = text.find(" ", start, found.start()) + 1 or found.start()
-        end = last
-    if end > 0:
-        yield from pattern.finditer(text, start, end)
 
 
 def _undotted(text: str, start: int, end: int) -> Span:
