@@ -124,14 +124,18 @@ _LABELLED = re.compile(
     re.I,
 )
 # A scanner's letters for digits: O4/12/1944, l2.O3.2019
-_SCANNED = re.compile(r"(?<![\w/.-])[0-9OoIlS|]{1,2}([/.-])[0-9OoIlS|]{1,2}\1(?:[12Il][90Oo][0-9OoIlS|]{2}|[0-9OoIl|]{2})(?![\w/]|[.-]\d)")
+_SCANNED = re.compile(
+    r"(?<![\w/.-])[0-9OoIlS|]{1,2}([/.-])[0-9OoIlS|]{1,2}\1(?:[12Il][90Oo][0-9OoIlS|]{2}|[0-9OoIl|]{2})(?![\w/]|[.-]\d)"
+)
 # 160514 with nothing that explains it: day, month and year in one of their orders.
 _PACKED = re.compile(
     r"(?<![\w.,/#+^*:=<>≥≤-])(?<![#=<>:] )(?:\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d\d)"
     r"(?<!00)(?![\w/%+-]|[.,]\d|\s?(?:cells|copies|IU|U\b|/|x\s?10|patients|subjects|ng|pg|mg|steps|base|bp\b|kb\b|women|men\b|"
     r"people|individuals|births|live|euro|dollars|platelets|years?))"
 )
-_DAY_MONTH = re.compile(r"\b(?:on|am|vom|vor|ab|bis|seit|from|since|until|dated|le|du|dne|op|til|den)\s((?:0?[1-9]|[12]\d|3[01])\.\s?(?:0?[1-9]|1[0-2])\.)(?!\d)")
+_DAY_MONTH = re.compile(
+    r"\b(?:on|am|vom|vor|ab|bis|seit|from|since|until|dated|le|du|dne|op|til|den)\s((?:0?[1-9]|[12]\d|3[01])\.\s?(?:0?[1-9]|1[0-2])\.)(?!\d)"
+)
 _WEEKDAY_BEFORE = re.compile(r"\b(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs?)?|Fri|Sat(?:ur)?|Sun)(?:day)?\.?,?\s{1,2}$", re.I)
 # What makes a bare 3/1 a day: a clock behind it, a blood pressure behind it, the head of a note's line.
 _DAY_BEHIND = re.compile(rf"\s?(?:@|at\s|[-–:;,]?\s?{_CLOCK}|\s\d{{2,3}}/\d{{2,3}}(?!\d|/)|\s(?:AM|PM|am|pm)\b)")

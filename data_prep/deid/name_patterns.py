@@ -38,7 +38,26 @@ TITLE = re.compile(
     r"Begum|S/N|SR|Matron|Midwife|Brother|MISS|Frl|Pani|Pan|Señor|Dona|Dom|Tante|Onkel|Auntie|Aunty|Uncle|Grandma|Grandpa)[ \t]{1,2}|(?:Hr|Mevr|Dhr|Sig|Sig\.ra|Dott|Dott\.ssa|Med|Ing|Sgt)\.[ \t]{1,2})(?=[^\W\d_])"
 )
 WEAK_TITLES = frozenset(
-    ("Nurse", "NP", "RN", "Sister", "Father", "Miss", "Master", "Sir", "Doctor", "Professor", "DOCTOR", "Lt", "Col", "S/N", "SN", "SR", "Matron", "Midwife")
+    (
+        "Nurse",
+        "NP",
+        "RN",
+        "Sister",
+        "Father",
+        "Miss",
+        "Master",
+        "Sir",
+        "Doctor",
+        "Professor",
+        "DOCTOR",
+        "Lt",
+        "Col",
+        "S/N",
+        "SN",
+        "SR",
+        "Matron",
+        "Midwife",
+    )
 )
 ROLES = (
     r"(?:physician|doctor|provider|clinician|radiologist|pathologist|surgeon|cardiologist|oncologist|resident|fellow|"
@@ -210,7 +229,9 @@ NAME_AND_AGE = re.compile(
     r"(?<![\w'’.-])([A-ZÀ-ÖØ-Þ][\w'’-]{2,24}(?:,?[ ][A-ZÀ-ÖØ-Þ][\w'’-]{0,24}\.?){0,2}),?[ ]\(?(?:aged?[ ])?(?:\d{1,3}|\ue000{2,3})[ -]?"
     r"(?:[yY]\.?/?[oO]\b|[yY]rs?\b|YRS?\b|[yY]ears?[ -]?old|YEARS?\b|[yY]?[MF]\b(?![/=])|[yY]\b)"
 )
-DOTTED_INITIALS = re.compile(r"(?<![\w.])(?:[A-ZÀ-Ý]\.[ -]?){1,3}[A-ZÀ-Ý]\.?(?![\w.])|(?<![\w.])(?:[A-Z]\. ?){2,3}(?![\w.])")
+DOTTED_INITIALS = re.compile(
+    r"(?<![\w.])(?:[A-ZÀ-Ý]\.[ -]?){1,3}[A-ZÀ-Ý]\.?(?![\w.])|(?<![\w.])(?:[A-Z]\. ?){2,3}(?![\w.])"
+)
 BEFORE_DOTTED = re.compile(
     rf"\b(?:pt|patient|patients?['’]s?|client|child|baby|mr|mrs|ms|initials?|signed|dictated|typed|transcribed|read|reviewed|reported|by|"
     rf"{KIN}|{ROLES})\b[ .:,-]{{1,3}}(?:by[ :]{{1,2}})?$",
@@ -218,7 +239,9 @@ BEFORE_DOTTED = re.compile(
 )
 PAIR_OF_INITIALS = re.compile(r"(?<![\w/.-])([A-Z]{2,4})/([A-Z]{2,4}|[a-z]{2,3})\.?\s{0,3}(?:$|\n(?=\n|$))")
 GIVEN_INITIAL = re.compile(r"(?<![\w'’.-])([A-ZÀ-ÖØ-Þ][a-zà-ÿ]{2,15})[ ][A-Z]\.(?=[,;:)\s]|$)(?![ ][A-Z][a-z])")
-LAST_INITIAL = re.compile(r"(?<![\w'’.-])([A-ZÀ-ÖØ-Þ][\w'’-]{2,20}),?[ ][A-Z]\.?(?=[ ](?:came|seen|attended|dob|DOB|\d|is|was|presented|MRN)|,[ ]\d|\))")
+LAST_INITIAL = re.compile(
+    r"(?<![\w'’.-])([A-ZÀ-ÖØ-Þ][\w'’-]{2,20}),?[ ][A-Z]\.?(?=[ ](?:came|seen|attended|dob|DOB|\d|is|was|presented|MRN)|,[ ]\d|\))"
+)
 SMALL_SIGNATURE = re.compile(
     r"(?i:\b(?:thx|thanks|thank you|ta|cheers|regards|best|love|sincerely|hi|hello|hey|dear|rgds))[,!. ]\s{0,4}([a-zà-ÿ]{3,14})(?=\s{0,3}(?:$|\n|[-–,]))"
 )

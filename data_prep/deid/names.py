@@ -185,7 +185,9 @@ def _unlisted(text: str, words: list[re.Match[str]]) -> Iterator[tuple[int, int]
         listed = [_known(word) for word in full]
         apart = BEFORE_APART.search(text[max(0, match.start() - 14) : match.start()]) and AFTER_APART.match(text, end)
         enough = sum(listed) >= (2 if full[0].isupper() else 1) if not apart else any(listed) or not full[0].isupper()
-        if not enough or (PLACE_BEHIND.match(text, end) or PLACE_BEFORE.search(text[max(0, match.start() - 12) : match.start()])):
+        if not enough or (
+            PLACE_BEHIND.match(text, end) or PLACE_BEFORE.search(text[max(0, match.start() - 12) : match.start()])
+        ):
             continue
         if not _is_eponym(text, match.start(), end):
             yield match.start(), end
@@ -216,7 +218,11 @@ def _initials(text: str) -> Iterator[tuple[int, int]]:
     """A patient's or a reader's initials, and a given name with one."""
     for match in DOTTED_INITIALS.finditer(text):
         before = text[max(0, match.start() - 40) : match.start()]
-        if BEFORE_DOTTED.search(before) or (match[0].count(".") == 2 and re.match(r"\s{0,2}(?::|$)", text[match.end() : match.end() + 4])):
+        if re.fullmatch(CREDENTIALS, match[0]):
+            continue
+        if BEFORE_DOTTED.search(before) or (
+            match[0].count(".") == 2 and re.match(r"\s{0,2}(?::|$)", text[match.end() : match.end() + 4])
+        ):
             yield match.span()
     for match in PAIR_OF_INITIALS.finditer(text):
         if not {match[1], match[2]} & ABBREVIATIONS and not is_common(match[1]):
@@ -266,7 +272,11 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
         surname = re.split(r"[. \t]", match[0])[-1]
         before = text[max(0, match.start() - 14) : match.start()]
         odd = any(part in eponyms() for part in PARTS.split(surname.lower()))
-        sure = (_is_surname(surname) and not odd) or BEFORE_BY.search(before) is not None or (BEFORE_APART.search(before) and AFTER_APART.match(text, match.end()))
+        sure = (
+            (_is_surname(surname) and not odd)
+            or BEFORE_BY.search(before) is not None
+            or (BEFORE_APART.search(before) and AFTER_APART.match(text, match.end()))
+        )
         if odd and match[0][:2] in ("L.", "R."):
             continue
         if sure and not is_common(surname) and not _is_eponym(text, *match.span()):
@@ -325,7 +335,12 @@ def _last_first(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     if first is None or is_common(match[0]) or not (_is_surname(match[0]) or given in given_names()):
         return
     apart = BEFORE_APART.search(text[max(0, match.start() - 14) : match.start()]) and _known(match[0])
-    if (given not in given_names() and not apart) or given in US_STATES or _not_a_person(match[0]) or given in eponyms():
+    if (
+        (given not in given_names() and not apart)
+        or given in US_STATES
+        or _not_a_person(match[0])
+        or given in eponyms()
+    ):
         return
     if not first[0][0].isupper() or is_common(first[0]) or match[0].isupper() != first[0].rstrip(".").isupper():
         return

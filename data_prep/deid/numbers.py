@@ -59,7 +59,8 @@ _LABELLED_PHONE = re.compile(
 )
 
 _EXTENSION_CALLED = re.compile(
-    r"\b(?:call|dial|phone|tel|contact|reached|at|on)\s(?:me\s|at\s|on\s)?((?:x|ext\.?|extn\.?|extension)\s?\d{3,6})\b", re.I
+    r"\b(?:call|dial|phone|tel|contact|reached|at|on)\s(?:me\s|at\s|on\s)?((?:x|ext\.?|extn\.?|extension)\s?\d{3,6})\b",
+    re.I,
 )
 
 _VALUE = (
@@ -106,7 +107,10 @@ _NUMBERED = re.compile(
     rf"(?:\bno\b\.?|\bnr\b\.?|\bnumber\b|#|\bid\b|\bref\b)\s{{0,2}}[:.#]?\s{{0,2}}({_VALUE})(?![\w%])",
     re.I,
 )
-_USERNAME = re.compile(r"\b(?:user(?:\s?name)?|handle|login|screen name|skype|twitter|instagram|alias)(?:\s(?:id|is))?\s?[:=]?\s?([@\w](?=[\w.-]{0,30}(?:\d|_))[\w.-]{3,30}\w)", re.I)
+_USERNAME = re.compile(
+    r"\b(?:user(?:\s?name)?|handle|login|screen name|skype|twitter|instagram|alias)(?:\s(?:id|is))?\s?[:=]?\s?([@\w](?=[\w.-]{0,30}(?:\d|_))[\w.-]{3,30}\w)",
+    re.I,
+)
 _HANDLE = re.compile(r"(?<![\w@.])@[A-Za-z_][\w.]{2,29}\b(?!@)")
 _NO_ID = re.compile(r"[a-z]{1,4} |(?:\w{1,4} )?(?:19|20)\d\d-(?:19|20)\d\d$")
 _THREE_DIGITS = re.compile(r"\d(?:[ ().-]{0,3}\d){2}")

@@ -78,7 +78,9 @@ _HOUSE = re.compile(  # Flat 3B, Rowan Court, Leeds; Rose Cottage, Mill Lane, Up
     rf"|(?<![\w]){_CAP},\s(?:Co\.|County)\s{_CAP}(?:,\s[A-Z]\d[\dW]\s[A-Z\d]{{4}})?(?!\w)"
 )
 _BOX = re.compile(rf"\bP\.?\s?O\.?\s?Box\s\d{{1,6}}{_TAIL}", re.I)
-_TOWN_CODE = re.compile(rf"(?<![\w]){_TOWN},?\s(?:(?:{_STATES}|{_STATE_NAMES})\.?,?\s(?:{_US_ZIP}|{_CA_CODE}|\d{{4}}(?=[,.;)\n]))|{_UK_CODE})(?!\w)|(?<!\w)(?:D-|A-|CH-|DE-|NL-)?\d{{4,5}}\s(?:[A-Z]{{2}}\s)?{_CAP}(?=[,.;)\n]|$)(?<!\d)")
+_TOWN_CODE = re.compile(
+    rf"(?<![\w]){_TOWN},?\s(?:(?:{_STATES}|{_STATE_NAMES})\.?,?\s(?:{_US_ZIP}|{_CA_CODE}|\d{{4}}(?=[,.;)\n]))|{_UK_CODE})(?!\w)|(?<!\w)(?:D-|A-|CH-|DE-|NL-)?\d{{4,5}}\s(?:[A-Z]{{2}}\s)?{_CAP}(?=[,.;)\n]|$)(?<!\d)"
+)
 _TOWN_STATE = re.compile(
     rf"(?<![\w.-]){_TOWN},\s(?:(?!MD\b|PA\b|DO\b|MA\b|ND\b|MS\b|DC\b|CT\b|PE\b|OR\b|IN\b|VA\b)(?:{_STATES})\b|"
     rf"(?:{_STATE_NAMES})\b)(?![-\w])"
@@ -147,7 +149,7 @@ _NAMED = re.compile(
 _PREFIXED = re.compile(
     r"(?<![\w'’-])(?:Hospital|H[ôo]pital|Hospice|Clinique|Cl[íi]nica|Ospedale|Klinikum|Klinik|Krankenhaus|"
     r"Universit[äa]tsklinikum|"
-    r"University|Universit[äa]t|Universit[ée]|Universidad|Institut|Instituto|Policlinico|CHU|VA|Kaiser)\s"
+    r"University|Universit[äa]t|Universit[ée]|Universidad|Institut|Instituto|Policlinico|CHU|VA|Kaiser)[ ]"
     rf"(?:(?:of|de|del|di|der|du|the|am|im|St\.?|Sankt|Saint|San|Santa)\s){{0,3}}({_CAP}(?: (?:(?:of|de|und|"
     rf"and)\s)?{_CAP}){{0,3}})"
 )
@@ -185,7 +187,9 @@ _SHOUTED = re.compile(
     r"(?<![\w'’-])((?:(?:ST\.|[A-Z][A-Z'’&-]{1,20})\s){1,4})(HOSPITALS?|MEDICAL CENT(?:ER|RE)|MED CTR|HEALTH CENT(?:ER|RE)|CLINIC|INFIRMARY|HOSPICE|REHAB|"
     r"NURSING HOME|CARE HOME|CANCER CENT(?:ER|RE)|IMAGING(?: CENT(?:ER|RE))?|DIAGNOSTICS|LABORATOR(?:Y|IES)|LABS|SURGERY CENT(?:ER|RE)|NHS TRUST|MANOR|SNF)\b"
 )
-_SAINT_PLACE = re.compile(r"\b(?:St\.?|Saint)\s[A-Z][a-z]{2,20}(?:['’]s|s['’])\s(?:Court|House|Lodge|Home|Hospice|Ward|Unit|Cent(?:er|re)|Place|Manor|Hall|Surgery|Practice)\b")
+_SAINT_PLACE = re.compile(
+    r"\b(?:St\.?|Saint)\s[A-Z][a-z]{2,20}(?:['’]s|s['’])\s(?:Court|House|Lodge|Home|Hospice|Ward|Unit|Cent(?:er|re)|Place|Manor|Hall|Surgery|Practice)\b"
+)
 _TYPE_HINT = re.compile(
     r"\b(?:Hospital|Med(?:ical)?\b|Health|Cent(?:er|re)|Cancer|Heart|Eye|Surg|Imaging|Diagnostic|Dialysis|Rehab|"
     r"Trauma|Birth|Clinic|"
@@ -222,7 +226,9 @@ _KINDS_OF_PLACE = word_set(
     x-ray ct mr mri us pet academic free central
     """
 )
-_NOT_FIRST = word_set("to from at in the of by for with and on via d/c dc adm admitted transferred our per see seen this is was copy")
+_NOT_FIRST = word_set(
+    "to from at in the of by for with and on via d/c dc adm admitted transferred our per see seen this is was copy"
+)
 _LEADING = re.compile(
     r"^(?:(?:The|In|At|From|To|By|For|With|And|On|Of|Per|See|Seen|Via|Our|This|Dr|Dept|Department|Clinic|Copy|"
     r"Courtesy|Records?|Admitted|Transferred|Referred|Location|Facility|Site|Hospital|Institution|Dear|Re|Date|"
@@ -249,7 +255,11 @@ def addresses(text: str) -> Iterator[Span]:
         yield from (Span(*match.span(), "address") for match in in_windows(pattern, text, hint))
     for match in _TOWN_STATE.finditer(text):
         last = match[0].split(",")[0].split()[-1]
-        grade = re.match(r"\s(?:grade|class|score|criteria|classification|I{1,3}\b|system|virus|task)", text[match.end() : match.end() + 16], re.I)
+        grade = re.match(
+            r"\s(?:grade|class|score|criteria|classification|I{1,3}\b|system|virus|task)",
+            text[match.end() : match.end() + 16],
+            re.I,
+        )
         if not is_common(last) and last.lower() not in eponyms() and not grade:
             yield Span(*match.span(), "address")
     for match in _LIVING.finditer(text):
