@@ -13,14 +13,16 @@ from data_prep.deid.spans import Span, in_windows
 from data_prep.deid.words import is_common
 
 _MONTH = (
-    r"(?:Jan(?:uary|uar|vier|uari|\.)?|Feb(?:ruary|ruar|\.)?|Mar(?:ch|s|\.)?|M[aä]rz|Apr(?:il|\.)?|May|Mai|June?\.?|Juni|J[aä]nner|Fev(?:ereiro)?|Mar[cç]o|maart|mei|maj|augusti?|Dic|Ene|Abr|Ago|"
+    r"(?:Jan(?:uary|uar|vier|uari|\.)?|Feb(?:ruary|ruar|\.)?|Mar(?:ch|s|\.)?|M[aä]rz|Apr(?:il|\.)?|May|Mai|June?\.?|"
+    r"Juni|J[aä]nner|Fev(?:ereiro)?|Mar[cç]o|maart|mei|maj|augusti?|Dic|Ene|Abr|Ago|"
     r"July?\.?|Juli|Aug(?:ust|\.)?|Sept?(?:ember|embre|\.)?|O[ck]t(?:ober|obre|\.)?|Nov(?:ember|embre|\.)?|"
     r"De[cz](?:ember|\.)?|f[ée]vrier|avril|mai|juin|juillet|ao[uû]t|d[ée]cembre|"
     r"enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre)"
 )
 # Month names that no list here holds: between a day and a year, a word that is no ordinary English one.
 _FOREIGN = re.compile(
-    r"(?<![\w.,/-])(?:0?[1-9]|[12]\d|3[01])(?:\.|º|er|\sde)?\s{1,2}([^\W\d_]{3,14})\.?,?\s{1,2}(?:de\s|del\s)?(?:19|20)\d\d(?!\w|[.,]\d)"
+    r"(?<![\w.,/-])(?:0?[1-9]|[12]\d|3[01])(?:\.|º|er|\sde)?\s{1,2}([^\W\d_]{3,14})\.?,?\s{1,2}(?:de\s|del\s)?(?:19|"
+    r"20)\d\d(?!\w|[.,]\d)"
 )
 _FULL_MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
 _WEEKDAY = r"(?:(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs?)?|Fri|Sat(?:ur)?|Sun)(?:day)?\.?,?\s{1,2})?"
@@ -41,17 +43,23 @@ _CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,6})?)?(?:\s?[AaPp]\.?[
 
 _NUMERIC = re.compile(
     rf"{_FREE}(?:"
-    rf"(?:19|20)\d\d([-/.])\s?{_NUMBER}\1\s?{_DAY}(?:T?(?=\d\d:)|\.?(?![\w/])(?![.-]\d))"  # 2019-03-12, also with T14:30
-    rf"|(?:{_NUMBER}\s?([-/.])\s?{_DAY}|{_DAY}\s?([-/.])\s?{_NUMBER})\s?(?:\2|\3)\s?(?:19|20)\d\d{_END}"  # 3/12/2019, 12. 3. 2019
-    rf"|(?:(?:0\d|1[0-2])\s(?:0\d|[12]\d|3[01])|(?:0\d|[12]\d|3[01])\s(?:0\d|1[0-2]))\s(?:19|20)\d\d{_END}{_NO_UNIT}"  # 12 03 2019
+    rf"(?:19|20)\d\d([-/.])\s?{_NUMBER}\1\s?{_DAY}(?:T?(?=\d\d:)|"
+    rf"\.?(?![\w/])(?![.-]\d))"  # 2019-03-12, also with T14:30
+    rf"|(?:{_NUMBER}\s?([-/.])\s?{_DAY}|{_DAY}\s?([-/.])\s?{_NUMBER})\s?(?:\2|\3)\s?(?:19|"
+    rf"20)\d\d{_END}"  # 3/12/2019, 12. 3. 2019
+    rf"|(?:(?:0\d|1[0-2])\s(?:0\d|[12]\d|3[01])|(?:0\d|[12]\d|3[01])\s(?:0\d|1[0-2]))\s(?:19|"
+    rf"20)\d\d{_END}{_NO_UNIT}"  # 12 03 2019
     r"|(?:19|20)\d\d年\s?\d{1,2}月(?:\s?\d{1,2}日)?"
     rf"|(?:{_NUMBER}([-/]){_DAY}|{_DAY}([-/]){_NUMBER})(?:\4|\5)\d\d{_END}{_NO_UNIT}"  # 3/12/19, 7-4-33
-    rf"|(?:(?:0?\d|[12]\d|3[01])\.(?:0\d|1[0-2])|(?:0\d|1[0-2])\.(?:[012]\d|3[01]))\.['’]?\d\d{_END}{_NO_UNIT}"  # 12.03.19
-    rf"|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:T\d{{2,6}}(?:\.\d{{1,6}})?Z?|\d{{4,6}})?{_END}"  # 20190312
+    rf"|(?:(?:0?\d|[12]\d|3[01])\.(?:0\d|1[0-2])|(?:0\d|1[0-2])\.(?:[012]\d|"
+    rf"3[01]))\.['’]?\d\d{_END}{_NO_UNIT}"  # 12.03.19
+    rf"|(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:T\d{{2,6}}(?:\.\d{{1,6}})?Z?|"
+    rf"\d{{4,6}})?{_END}"  # 20190312
     rf"|(?:19|20)\d\d([-/.])(?:0[1-9]|1[0-2]){_END}"  # 2019-03
     rf"|(?:19|20)\d\d-W(?:[0-4]\d|5[0-3])(?:-\d)?{_END}"  # 2019-W12
     rf"|(?:0[1-9]|1[0-2])[.-](?:19|20)\d\d{_END}{_NO_UNIT}"  # 03.2019
-    rf"|{_DAY}[./ -](?i:{_ROMAN})\.?[./ -]\s?(?:19|20)\d\d{_END}|{_DAY}[./-](?i:{_ROMAN})[./-]['’]?\d\d{_END}{_NO_UNIT}"  # 12 iii 2019
+    rf"|{_DAY}[./ -](?i:{_ROMAN})\.?[./ -]\s?(?:19|20)\d\d{_END}|"
+    rf"{_DAY}[./-](?i:{_ROMAN})[./-]['’]?\d\d{_END}{_NO_UNIT}"  # 12 iii 2019
     rf"|{_NUMBER}[/]\s?(?:19|20)\d\d{_END}"  # 03/2019
     r")"
 )
@@ -62,7 +70,8 @@ _RATIO = re.compile(
 _WRITTEN = re.compile(
     rf"(?<![\w-]){_WEEKDAY}(?:"
     rf"{_DAY}{_ORDINAL}(?:\.?\s?(?:[-–&/]|to|and|bis)\s?{_DAY}{_ORDINAL})?\.?[\s/,.-]{{0,2}}(?:of\s|de\s|day\sof\s)?"
-    rf"{_MONTH}(?:[\s,./-]{{0,3}}(?:de\s)?{_YEAR}|[ /-]\d\d(?!\s?{_UNITS}|[\d:%]))?(?![\w%])"  # 12 March 2019, 12-Mar-19
+    rf"{_MONTH}(?:[\s,./-]{{0,3}}(?:de\s)?{_YEAR}|[ /-]\d\d(?!\s?{_UNITS}|"
+    rf"[\d:%]))?(?![\w%])"  # 12 March 2019, 12-Mar-19
     rf"|{_MONTH}[\s./-]{{0,2}}{_DAY}{_ORDINAL}(?:\s?(?:[-–&]|and|to)\s?{_DAY}{_ORDINAL})?"
     rf"(?:[\s,./-]{{1,3}}{_YEAR})?(?![\w/%-])(?![:.]\d)"  # March 12, 2019
     rf"|(?:19|20)\d\d[\s,./-]{{1,2}}{_MONTH}[\s,./-]{{1,2}}{_DAY}{_ORDINAL}(?![\w/%-])"  # 2019 Mar 12
@@ -96,10 +105,12 @@ _PARTIAL = re.compile(
     rf"3[01])/{_NUMBER}(?![\w/%+])(?![.-]\d)"
 )
 _BEFORE_PARTIAL = re.compile(
-    r"(?:\b(?:(?:on or )?about|(?:week|wk|w/c|wc|night|morning|evening|afternoon|day|weekend|labs?|note) of|w/c|wk|week|"
+    r"(?:\b(?:(?:on or )?about|(?:week|wk|w/c|wc|night|morning|evening|afternoon|day|weekend|labs?|note) of|w/c|wk|"
+    r"week|"
     r"mon(?:day)?|tues?(?:day)?|wed(?:nesday)?|thu(?:rs?)?(?:day)?|fri(?:day)?|sat(?:urday)?|sun(?:day)?|labs|bcx|"
     r"started|stopped|given|removed|placed|extubated|intubated|transferred|called|rtc|return|adm|disch|expires?|exp|"
-    r"between|before|after|starting|ending|beginning|on|dated?|since|from|until|till|through|thru|by|seen|pt|patient|dob|d\.o\.b\.?|lmp|edd|edc|exam|study|"
+    r"between|before|after|starting|ending|beginning|on|dated?|since|from|until|till|through|thru|by|seen|pt|patient|"
+    r"dob|d\.o\.b\.?|lmp|edd|edc|exam|study|"
     r"film|"
     r"films|scan|cxr|ct|mri|xr|us|prior|yesterday|today|tomorrow|admitted|discharged|arrived|received|reported|signed|"
     r"due|appt|appointment|f/u|visit|clinic|surgery|effective|as of|again|dos|collected|drawn|done|performed|ordered)"
@@ -107,7 +118,8 @@ _BEFORE_PARTIAL = re.compile(
     re.I,
 )
 _AFTER_PARTIAL = re.compile(
-    r"\s{0,2}(?:of\b|bottles?|sets?|lymph|node|core|block|slide|strength|pain|positive|negative|involved|sampled|intensity|murmur|"
+    r"\s{0,2}(?:of\b|bottles?|sets?|lymph|node|core|block|slide|strength|pain|positive|negative|involved|sampled|"
+    r"intensity|murmur|"
     r"systolic|"
     r"pack|tab|dose|cup|teaspoon|power|motor|day|week|month|visit|view|point|quadrant|level|segment|glomerul|"
     rf"case|patient|vision|{_UNITS})",
@@ -115,8 +127,10 @@ _AFTER_PARTIAL = re.compile(
 )
 _SURE_PARTIAL = re.compile(r"(?:0\d/\d{1,2}|\d{1,2}/0\d)$")
 _LABELLED = re.compile(
-    r"(?:\b(?:d\.?o\.?[ba]\.?|d\.?o\.?d\.?|date(?: of (?:birth|death|exam|service|admission|discharge|visit))?|birth ?date|born(?: on)?|"
-    r"geb(?:oren)?|n[ée]e? le|dated|received|reported|collected|signed|lmp|edd|edc|dos|exam|study|scan|xray|x-ray|cxr|kub|ct|"
+    r"(?:\b(?:d\.?o\.?[ba]\.?|d\.?o\.?d\.?|date(?: of (?:birth|death|exam|service|admission|discharge|visit))?|"
+    r"birth ?date|born(?: on)?|"
+    r"geb(?:oren)?|n[ée]e? le|dated|received|reported|collected|signed|lmp|edd|edc|dos|exam|study|scan|xray|x-ray|cxr|"
+    r"kub|ct|"
     r"mri|us|film|adm(?:itted)?|disch(?:arged)?|d/c|printed|acq)"
     r"(?=[.\s:=#-])\.?\s{0,2}[:=#\-]?\s{0,3})(\d{1,2}([./ -])\d{1,2}\2\d\d(?:\d\d)?|\d{8}|"
     r"(?:\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d\d|"
@@ -129,20 +143,25 @@ _SCANNED = re.compile(
 )
 # 160514 with nothing that explains it: day, month and year in one of their orders.
 _PACKED = re.compile(
-    r"(?<![\w.,/#+^*:=<>≥≤-])(?<![#=<>:] )(?:\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|(?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d\d)"
-    r"(?<!00)(?![\w/%+-]|[.,]\d|\s?(?:cells|copies|IU|U\b|/|x\s?10|patients|subjects|ng|pg|mg|steps|base|bp\b|kb\b|women|men\b|"
+    r"(?<![\w.,/#+^*:=<>≥≤-])(?<![#=<>:] )(?:\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|(?:0[1-9]|[12]\d|"
+    r"3[01])(?:0[1-9]|1[0-2])\d\d)"
+    r"(?<!00)(?![\w/%+-]|[.,]\d|\s?(?:cells|copies|IU|U\b|/|x\s?10|patients|subjects|ng|pg|mg|steps|base|bp\b|kb\b|"
+    r"women|men\b|"
     r"people|individuals|births|live|euro|dollars|platelets|years?))"
 )
 _DAY_MONTH = re.compile(
-    r"\b(?:on|am|vom|vor|ab|bis|seit|from|since|until|dated|le|du|dne|op|til|den)\s((?:0?[1-9]|[12]\d|3[01])\.\s?(?:0?[1-9]|1[0-2])\.)(?!\d)"
+    r"\b(?:on|am|vom|vor|ab|bis|seit|from|since|until|dated|le|du|dne|op|til|den)\s((?:0?[1-9]|[12]\d|"
+    r"3[01])\.\s?(?:0?[1-9]|1[0-2])\.)(?!\d)"
 )
 _WEEKDAY_BEFORE = re.compile(r"\b(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs?)?|Fri|Sat(?:ur)?|Sun)(?:day)?\.?,?\s{1,2}$", re.I)
 # What makes a bare 3/1 a day: a clock behind it, a blood pressure behind it, the head of a note's line.
 _DAY_BEHIND = re.compile(rf"\s?(?:@|at\s|[-–:;,]?\s?{_CLOCK}|\s\d{{2,3}}/\d{{2,3}}(?!\d|/)|\s(?:AM|PM|am|pm)\b)")
 _LINE_HEAD = re.compile(r"(?:\s?[:–]|\s-)\s")
 _PRESSURES = re.compile(
-    r"\b(?:bi-?pap|c-?pap|ipap|epap|peep|pip|pressures?|settings?|vent|apgars?|ratio|reflex\w*|score[ds]?|scale|power|strength|motor|"
-    r"epworth|gcs|visual|acuity|va|vision|snellen|pain|grade|ef|insulin|tabs?|mg|sats?|dose[ds]?|mmse|moca|phq|test|tests|"
+    r"\b(?:bi-?pap|c-?pap|ipap|epap|peep|pip|pressures?|settings?|vent|apgars?|ratio|reflex\w*|score[ds]?|scale|power|"
+    r"strength|motor|"
+    r"epworth|gcs|visual|acuity|va|vision|snellen|pain|grade|ef|insulin|tabs?|mg|sats?|dose[ds]?|mmse|moca|phq|test|"
+    r"tests|"
     r"vas|nrs|beighton|pupils?|murmur|titre|titer|grams?|x|×|teeth|rate)\W{1,3}(?:\w{1,12}\W{1,2}){0,2}$",
     re.I,
 )
@@ -160,34 +179,44 @@ _UNITS_WORDS = "(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelv
 _DIGITS = r"0?(?:9\d|1[01]\d|12[0-5])"
 _AGE_NUMBER = rf"({_DIGITS}|{_TENS}(?:[ -]{_UNITS_WORDS})?)"
 _YEARS = (
-    r"(?:[\s-]{0,2}(?:years?|yrs?|yr\.|y)[\s-]{0,2}(?:old|of[\s-]age|young|/o|o\b)|[\s-]?y\s?/?\.?\s?o\b\.?|[\s-]?yo(?=[MF]\b|\b)|"
-    r"[\s-]?y[- ]o\b|[- ]?jährige?[rnsm]?\b|\s?(?:Jahre?n?|ans|años|anni|anos|jaar|år|lat)\b|\s?yrs?\b|\s?-?\s?years?\)|"
+    r"(?:[\s-]{0,2}(?:years?|yrs?|yr\.|y)[\s-]{0,2}(?:old|of[\s-]age|young|/o|o\b)|[\s-]?y\s?/?\.?\s?o\b\.?|"
+    r"[\s-]?yo(?=[MF]\b|\b)|"
+    r"[\s-]?y[- ]o\b|[- ]?jährige?[rnsm]?\b|\s?(?:Jahre?n?|ans|años|anni|anos|jaar|år|lat)\b|\s?yrs?\b|"
+    r"\s?-?\s?years?\)|"
     r"[\s-]years?[\s-](?:male|female|man|woman|gentleman|lady|[MF]\b))"
 )
 _AGE = re.compile(
     rf"(?<![\w./-])(?:{_AGE_NUMBER}|(9[OolI]|1O\d))\+?(?:{_YEARS}|(?:st|nd|rd|th)\s(?:birthday|year)|"
     r"\s?/\s?[MF]\b|\s?y\s?[/-]?\s?[MF]\b|\s?[MF]\b(?!\s?[/=])|\s?Y\b|"
     r"\s(?:yo\b|y\.o\.|year[s-]{0,2})\s?(?:male|female|man|woman|gentleman|lady|[MF]\b)|"
-    r"\syears?\sand\s|[\s-](?:male|female|man|woman|gentleman|lady)\b(?!\s[a-z]{2,20}s\b))"
+    r"\syears?\sand\s|[\s-](?:male|female|man|woman|gentleman|lady)\b(?!\s(?:[a-z]{2,20}s|mice|meio\w+)\b))"
     rf"|\b[MF]\s?/\s?({_DIGITS})(?![\d/.%]|\s?%)|(?<![\w./-])[MF]({_DIGITS})(?=[,;.)]\s|\s(?:with|c/o|p/w|w/|adm))",
     re.I,
 )
 _NOT_YEARS = (
-    r"(?![\d:/]|[.,]\d|\s?(?:%|°|per\s?cent|mm|cm|m\b|ml|mcg|µg|g\b|months?|mos?\b|weeks?|wks?|days?|hours?|hrs?|h\b|min|mins|minutes?|sec|seconds?|kg|lb|"
-    r"mg|bpm|mmol|meq|l\b|u\b|iu|units?|beats|breaths|times|cases|patients|degrees|on\s(?:ra|room|\d)|on\soxygen|c\b|f\b|systolic|"
+    r"(?![\d:/]|[.,]\d|\s?(?:%|°|per\s?cent|mm|cm|m\b|ml|mcg|µg|g\b|months?|mos?\b|weeks?|wks?|days?|hours?|hrs?|h\b|"
+    r"min|mins|minutes?|sec|seconds?|kg|lb|"
+    r"mg|bpm|mmol|meq|l\b|u\b|iu|units?|beats|breaths|times|cases|patients|degrees|on\s(?:ra|room|\d)|on\soxygen|c\b|"
+    r"f\b|systolic|"
     r"over\s\d|x\b|[-–]\s?\d{1,3}\s?%|pounds|cigar|pack|steps|meters?|metres?|feet|inches|in\.|ft\b))"
 )
 _WHO = (
-    r"(?:patient|pt|client|resident|s?he|mother|father|mom|mum|dad|ma|wife|husband|spouse|partner|brother|sister|aunt|uncle|"
-    r"(?:great[- ])?grand(?:mother|father|ma|pa|mum|dad)|granny|gran|nana|widow(?:er)?|man|woman|lady|gentleman|male|female|gent|"
+    r"(?:patient|pt|client|resident|s?he|mother|father|mom|mum|dad|ma|wife|husband|spouse|partner|brother|sister|aunt|"
+    r"uncle|"
+    r"(?:great[- ])?grand(?:mother|father|ma|pa|mum|dad)|granny|gran|nana|widow(?:er)?|man|woman|lady|gentleman|male|"
+    r"female|gent|"
     r"veteran|donor|proband|nonagenarian|centenarian|twin|sibling|neighbou?r|friend|carer|nun|farmer|teacher)"
 )
 _AGED = re.compile(
-    rf"(?:\b(?:aged?|ages|alter|edad|[âa]ge|leeftijd)(?:/sex)?(?:\s(?:of|is|was|at|about|approximately|over|around|between|nearly|almost|above|now|"
+    rf"(?:\b(?:aged?|ages|alter|edad|[âa]ge|leeftijd)(?:/sex)?(?:\s(?:of|is|was|at|about|approximately|over|around|"
+    rf"between|nearly|almost|above|now|"
     rf"just))*\s{{0,3}}[:=(-]?\s{{0,3}}|"
-    rf"\bturn(?:s|ed|ing)?\s(?:just\s)?|\b(?:now|almost|nearly|just|only|barely|is|was|be)\s(?=\S{{2,12}}\s(?:years?|yrs?)\b)|"
-    rf"\b(?:died|passed(?:\saway)?|deceased|dead|alive|living|lived\sto|death|expired|dx(?:'d)?|diagnosed)\s(?:at|aged?|to)\s(?:age\s|the\sage\sof\s)?|"
-    rf"\b{_WHO}(?:['’]s|['’]ll\s(?:soon\s)?be|\s(?:is|was|turned|will\sbe|would\sbe|will\sturn|turns))\s(?:now\s|currently\s|already\s|only\s|"
+    rf"\bturn(?:s|ed|ing)?\s(?:just\s)?|\b(?:now|almost|nearly|just|only|barely|is|was|be)\s(?=\S{{2,12}}\s(?:years?|"
+    rf"yrs?)\b)|"
+    rf"\b(?:died|passed(?:\saway)?|deceased|dead|alive|living|lived\sto|death|expired|dx(?:'d)?|diagnosed)\s(?:at|"
+    rf"aged?|to)\s(?:age\s|the\sage\sof\s)?|"
+    rf"\b{_WHO}(?:['’]s|['’]ll\s(?:soon\s)?be|\s(?:is|was|turned|will\sbe|would\sbe|will\sturn|turns))\s(?:now\s|"
+    rf"currently\s|already\s|only\s|"
     rf"about\s|almost\s|nearly\s|around\s)?|"
     rf"\b(?:will\s(?:soon\s)?be|(?:'|’)ll\sbe|he['’]s|she['’]s|i['’]?m|i\sam)\s(?:now\s|almost\s|nearly\s)?|"
     rf"\b{_WHO},?\s{{1,2}}\(?(?:age\s)?)"
@@ -202,7 +231,8 @@ _AFTER_NAME = re.compile(
     re.I,
 )
 _IN_WORDS = re.compile(
-    rf"\b(ninety[ -]{_UNITS_WORDS})(?=[,.;!?)]|\s(?:last|next|this|in|on|when|years?|and\s(?:still|lives|well|active|independent))\b|$)",
+    rf"\b(ninety[ -]{_UNITS_WORDS})(?=[,.;!?)]|\s(?:last|next|this|in|on|when|years?|and\s(?:still|lives|well|active|"
+    rf"independent))\b|$)",
     re.I | re.M,
 )
 
