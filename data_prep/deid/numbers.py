@@ -37,7 +37,8 @@ SSN = re.compile(
 _EXTENSION = r"(?:\s{0,2},?\s{0,2}(?:x|ext\.?|extension)\s{0,2}\d{1,6})?"
 _PHONE = re.compile(
     r"(?<![\w.+-])(?:"
-    rf"(?:\+?1[-. ]{{0,2}})?(?:\(\d{{3}}\)\s?[-.]?\s?|\d{{3}}\s?[-./–]\s?|\d{{3}}\s)\d{{3}}\s?[-. –]\s?\d{{4}}{_EXTENSION}"
+    rf"(?:\+?1[-. ]{{0,2}})?(?:\(\d{{3}}\)\s?[-.]?\s?|\d{{3}}\s?[-./–]\s?|"
+    rf"\d{{3}}\s)\d{{3}}\s?[-. –]\s?\d{{4}}{_EXTENSION}"
     rf"|\(\d{{3}}\)\s?\d{{7}}{_EXTENSION}"
     rf"|\+\d{{1,3}}(?:[\s.-]?\(0?\d{{0,4}}\))?(?:[\s.-]?\d{{1,5}}){{2,6}}{_EXTENSION}"
     rf"|\(?0\d{{1,4}}\)?[ -]\d{{3,5}}[ -]?\d{{2,5}}(?:[ -]\d{{2,4}})?{_EXTENSION}"
@@ -49,8 +50,10 @@ _PHONE = re.compile(
     r")(?![\w-])(?!\.\d)"
 )
 _LABELLED_PHONE = re.compile(
-    r"\b(?:tel|phone|telephone|ph|handy|tél|telefon|teléfono|telefono|whatsapp|sms|text|txt|msg|landline|direct|switchboard|extn|dect|spectralink|"
-    r"vocera|voicemail|emergency|bip|rang|phoned|ring|mobile|mob|cell|fax|facsimile|pager|pgr|beeper|bleep|hotline|call(?:back)?|contact|"
+    r"\b(?:tel|phone|telephone|ph|handy|tél|telefon|teléfono|telefono|whatsapp|sms|text|txt|msg|landline|direct|"
+    r"switchboard|extn|dect|spectralink|"
+    r"vocera|voicemail|emergency|bip|rang|phoned|ring|mobile|mob|cell|fax|facsimile|pager|pgr|beeper|bleep|hotline|"
+    r"call(?:back)?|contact|"
     r"home|"
     r"direct line|reached at|dial|ext|extension)\b(?:\s(?:no|number|#|at|is|on|me at|us at))?\.?\s{0,2}[:#]?\s{0,2}"
     r"((?>\+?[(\d](?:[\d().-]| (?=[\d(])){1,18}\d))(?![\d%]|\.\d|\s?(?:mm|cm|mg|ml|%|hours?|days?|weeks?|months?|"
@@ -69,10 +72,14 @@ _VALUE = (
 )
 _LABEL = re.compile(
     r"(?<![\w-])(?:"
-    r"(?:nhi|nsc|hosp|hn|rn|mf|microfiche|film|patid|pat|subject|participant|randomi[sz]ation|form|card|screen|request|donation|"
-    r"donor|bag|implant|catalog(?:ue)?|ward|bed|mpid|sns|nif|nss|dni|cnp|pesel|cnic|nin|ahc|phn|ihi|dva|abn|provider|family|"
-    r"fam|kindred|pedigree|username|user\sname|handle|screen\sname|account\sname|jacket|x-?ray|accn|acsn|acc#|rego|docket|"
-    r"cheque|check|transaction|consent|protocol|appointment|booking|confirmation|referral|ubrn|asset|pump|scanner|probe|lens|"
+    r"(?:nhi|nsc|hosp|hn|rn|mf|microfiche|film|patid|pat|subject|participant|randomi[sz]ation|form|card|screen|"
+    r"request|donation|"
+    r"donor|bag|implant|catalog(?:ue)?|ward|bed|mpid|sns|nif|nss|dni|cnp|pesel|cnic|nin|ahc|phn|ihi|dva|abn|provider|"
+    r"family|"
+    r"fam|kindred|pedigree|username|user\sname|handle|screen\sname|account\sname|jacket|x-?ray|accn|acsn|acc#|rego|"
+    r"docket|"
+    r"cheque|check|transaction|consent|protocol|appointment|booking|confirmation|referral|ubrn|asset|pump|scanner|"
+    r"probe|lens|"
     r"iol|valve|graft|stent|lead|generator|pacemaker|icd|cassette|container|kit|tube|freezer|vial|aliquot|"
     r"mrn|mr\s?#|m\.r\.n\.|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n\.|vin|imei|"
     r"udi|"
@@ -108,7 +115,8 @@ _NUMBERED = re.compile(
     re.I,
 )
 _USERNAME = re.compile(
-    r"\b(?:user(?:\s?name)?|handle|login|screen name|skype|twitter|instagram|alias)(?:\s(?:id|is))?\s?[:=]?\s?([@\w](?=[\w.-]{0,30}(?:\d|_))[\w.-]{3,30}\w)",
+    r"\b(?:user(?:\s?name)?|handle|login|screen name|skype|twitter|instagram|alias)(?:\s(?:id|"
+    r"is))?\s?[:=]?\s?([@\w](?=[\w.-]{0,30}(?:\d|_))[\w.-]{3,30}\w)",
     re.I,
 )
 _HANDLE = re.compile(r"(?<![\w@.])@[A-Za-z_][\w.]{2,29}\b(?!@)")
@@ -122,11 +130,13 @@ _FORM = re.compile(
     r"|"
     r"(?=[A-Z0-9-]{7,20}(?![\w-]))(?=[0-9-]{0,19}[A-Z])(?=(?:[A-Z-]{0,20}\d){6})"  # US00713355, 19LB08841
     r"[A-Z0-9]{1,12}(?:-[A-Z0-9]{1,10}){0,3}"
-    r"|[A-Z]{1,8}\d{0,4}(?:[-/.]?[A-Z0-9]{0,6})?(?:[-/.]\d{2,6})?[-/.]\d{4,10}(?:[-/.][A-Z0-9]{1,4})?"  # HX22/18830, CAR-20441-B
+    r"|"
+    r"[A-Z]{1,8}\d{0,4}(?:[-/.]?[A-Z0-9]{0,6})?(?:[-/.]\d{2,6})?[-/.]\d{4,10}(?:[-/.][A-Z0-9]{1,4})?"  # HX22/18830
     r"|[A-Z]{1,4}[-/.](?:\d{2,6}[-/.])?\d{4,8}(?:[-/.][A-Z0-9]{1,4})?|[A-Z]{1,5}\.\d{1,4}\.\d{3,8}"
     r"|[A-Z]{1,4}[-/](?:[A-Z]{1,4}[-/])?\d{2,5}[-/]\d{2,6}(?:[-/][A-Z0-9]{1,4})?"
     r"|[A-Z]{1,3}\d{3,4}\s\d{2,4}\s\d{4,7}|\d{2,3}[A-Z]{1,2}\d{4,8}"
-    r"|0\d{1,4}[-/]\d{3,6}(?:[-/]\d{1,6})?|\d{2,6}-\d{2,6}-\d{3,8}(?:-\d{1,6})?|\d{3,8}[-/][A-Z]{1,3}(?:[-/]\d{1,4})?(?<=\d)"
+    r"|0\d{1,4}[-/]\d{3,6}(?:[-/]\d{1,6})?|\d{2,6}-\d{2,6}-\d{3,8}(?:-\d{1,6})?|"
+    r"\d{3,8}[-/][A-Z]{1,3}(?:[-/]\d{1,4})?(?<=\d)"
     r"|\d{2}[-/][A-Z]{1,4}[-/]?\d{3,8}|\d{4,8}/\d{2,4}/\d{1,6}|[A-Z]{3}\d{4}(?=[\s.,;)]|$)(?<!\d00)"
     r"|\d{7,20}"
     r")(?![\w-])(?!\.\d)(?!\s?(?:copies|IU|U\b|cells|cfu|platelets|/|x\s?10|mg|ml|mL|µ|particles|base|bp\b|kb\b|"
@@ -141,8 +151,10 @@ _VOCABULARY = re.compile(
 )
 # Names of proteins, cells, drugs and trials that look like numbers of a record.
 _OPENS_ORDINARY = re.compile(
-    r"(?:HLA|HMB|CD\d|IL-?\d|TGF|TNF|COVID|SARS|HPV|HIV|HTLV|HSV|PIK3|BRCA|CYP|ABCB|SLC|FGFR|PD-?L?1|CTLA|KRAS|NRAS|BRAF|EGFR|JAK|"
-    r"MUC|SOX|PAX|TTF|GATA|CDX|ICD|CPT|ISO|DSM|AJCC|FIGO|WHO|RTOG|ECOG|SWOG|NSABP|TAX|MK|GSK|AZD|BMS|LY|PF|RO|ABT|CAR-T|T\d|L\d|C\d)"
+    r"(?:HLA|HMB|CD\d|IL-?\d|TGF|TNF|COVID|SARS|HPV|HIV|HTLV|HSV|PIK3|BRCA|CYP|ABCB|SLC|FGFR|PD-?L?1|CTLA|KRAS|NRAS|"
+    r"BRAF|EGFR|JAK|"
+    r"MUC|SOX|PAX|TTF|GATA|CDX|ICD|CPT|ISO|DSM|AJCC|FIGO|WHO|RTOG|ECOG|SWOG|NSABP|TAX|MK|GSK|AZD|BMS|LY|PF|RO|ABT|"
+    r"CAR-T|T\d|L\d|C\d)"
     r"(?=[-/. \d])(?!CAR-\d)"
 )
 _DIGITS = re.compile(r"\d")

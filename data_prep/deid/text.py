@@ -20,7 +20,8 @@ from data_prep.deid.spans import BARRIER, PLACEHOLDER, Span, blank
 ENGINE = "medvlp-rules-2"
 # What is found first is taken first: the sure forms before those that need a guess.
 _RULES: tuple[Callable[[str], Iterable[Span]], ...] = (
-    machine_addresses, dates, labelled_phones, labelled_ids, phones, addresses, packed_dates, formed_ids, institutions, ages, names,
+    machine_addresses, dates, labelled_phones, labelled_ids, phones, addresses, packed_dates, formed_ids,
+    institutions, ages, names,
 )  # fmt: skip
 _MAX_PASSES = 4
 

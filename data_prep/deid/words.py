@@ -112,7 +112,8 @@ EPONYM_NOUNS = word_set(
 )  # fmt: skip
 # Eponyms of a given name and a surname, which the two lists would take for a person.
 EPONYM_PHRASES = re.compile(
-    r"\b(?:Ann Arbor|Bence[ -]Jones|Jones Criteria|Arnold[ -]Chiari|Austin Flint|Austin Moore|Bernard[ -]Soulier|Charcot[ -]Marie[ -]Tooth|"
+    r"\b(?:Ann Arbor|Bence[ -]Jones|Jones Criteria|Arnold[ -]Chiari|Austin Flint|Austin Moore|Bernard[ -]Soulier|"
+    r"Charcot[ -]Marie[ -]Tooth|"
     r"Dandy[ -]Walker|Dorothy Reed|Gilles de la Tourette|Glasgow Coma|Gordon Holmes|Graham Steell|Graham Patch|"
     r"Jean Casey|Lance Adams|Louis[ -]Bar|Lou Gehrig|Marcus Gunn|Marie[ -]Str[uü]mpell|Marshall Marchetti|"
     r"Mary Joseph|Sister Mary Joseph|Miller Fisher|Norman[ -]Roberts|Parkes Weber|Paul[ -]Bunnell|Perry Romberg|"
