@@ -12,9 +12,12 @@ from collections.abc import Iterator
 
 from data_prep.deid.name_patterns import (
     ABBREVIATIONS,
+    AFTER_APART,
     BABY,
+    BEFORE_APART,
     BEFORE_BY,
     BEFORE_CREDENTIAL,
+    BEFORE_DOTTED,
     BEFORE_INITIALS,
     BEHIND,
     CAPITALISED,
@@ -25,8 +28,10 @@ from data_prep.deid.name_patterns import (
     CREDENTIAL,
     CREDENTIALS,
     DIRECTLY_BEHIND,
+    DOTTED_INITIALS,
     ENDS,
     GAP,
+    GIVEN_INITIAL,
     GREETING,
     INITIAL_ALONE,
     INITIAL_SURNAME,
@@ -34,25 +39,37 @@ from data_prep.deid.name_patterns import (
     LABEL_REACH,
     LABEL_WORDS,
     LAST_BEFORE,
+    LAST_INITIAL,
     LAST_WORD,
     LINE_NAME,
     LIST_GAP,
+    LISTED_NAME,
     LOWER_LABEL,
     MAX_WORDS,
     MIDDLE,
     MIDDLE_INITIAL,
+    NAME_AND_AGE,
     NAME_AT_END,
+    NAME_CHAIN,
+    NAMES_FOLLOW,
     NEVER,
     NICKNAME,
+    PAIR_OF_INITIALS,
     PARTICLES,
     PARTS,
+    PLACE_BEFORE,
+    PLACE_BEHIND,
+    PLACE_WORD,
     ROLE_NO_COLON,
     SIGN_OFF,
+    SIGNATURE_LINE,
+    SMALL_SIGNATURE,
     START,
     TELLING_WORDS,
     TITLE,
     TO_LINE_END,
     TOLD,
+    US_STATES,
     VERB,
     WEAK_TITLES,
     WORD,
@@ -74,6 +91,7 @@ def names(text: str) -> Iterator[Span]:
     """Find names of persons, and every later mention of a surname so found."""
     words = [match for match in START.finditer(text) if not is_common(match[0])]
     found = sorted({*_titled(text), *_labelled(text), *_told(text, words), *_with_degree(text), *_bare(text)})
+    found = sorted({*found, *_unlisted(text, words), *_with_age(text), *_initials(text), *_signed(text)})
     yield from (Span(start, end, "name") for start, end in found)
     yield from _repeated(text, found)
 
@@ -84,7 +102,7 @@ def _titled(text: str) -> Iterator[tuple[int, int]]:
         first = WORD.match(text, match.end())
         if first is None or TITLE.match(text, match.end()):
             continue
-        if title in WEAK_TITLES and (is_common(first[0]) or not first[0][0].isupper()):
+        if title in WEAK_TITLES and (is_common(first[0]) or not first[0][0].isupper() or first[0].lower() in eponyms()):
             continue
         if title in ("MR", "MRS", "DR") and "." not in match[0] and (not _is_surname(first[0]) or is_common(first[0])):
             continue
@@ -133,8 +151,104 @@ def _told(text: str, words: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
             continue
         for start, end in _read(text, match.start(), several=told):
             found = text[start:end].split()
-            if (len(found) > 1 or _known(found[0])) and not _is_eponym(text, start, end):
+            if len(found) == 1 and not _lone_name(found[0], before, told):
+                continue
+            if not _is_eponym(text, start, end):
                 yield start, end
+
+
+def _lone_name(word: str, before: str, told: bool) -> bool:
+    """Whether one capitalised word behind a verb, a role or a relative is a name although nothing follows it."""
+    bare = word.rstrip(".'’").lower()
+    if word.isupper() and not before[-16:].isupper():  # a gene or a scale, where the text around is not in capitals
+        return len(bare) > 4 and _known(word) and NAMES_FOLLOW.search(before) is not None
+    odd = bare in _ambiguous() or any(part in eponyms() for part in PARTS.split(bare))
+    if _known(word):
+        return not odd or NAMES_FOLLOW.search(before) is not None
+    return word.istitle() and len(bare) > 2 and not odd and NAMES_FOLLOW.search(before) is not None
+
+
+def _unlisted(text: str, words: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
+    """Capitalised words in a row, none ordinary or an eponym, of which one is of the lists or which stand apart."""
+    done = 0
+    for match in words:
+        if match.start() < done or len(match[0]) < 3 or is_common(match[0]):
+            continue
+        chain = NAME_CHAIN.match(text, match.start())
+        if chain is None:
+            continue
+        parts = [found for found in WORD.finditer(chain[0])]
+        full = [found[0].rstrip(".") for found in parts if len(found[0].rstrip(".")) > 1 and found[0][0].isupper()]
+        end = chain.end()
+        if len(full) < 2 or any(_not_a_person(word) for word in full) or len(set(map(str.isupper, full))) > 1:
+            continue
+        listed = [_known(word) for word in full]
+        apart = BEFORE_APART.search(text[max(0, match.start() - 14) : match.start()]) and AFTER_APART.match(text, end)
+        enough = sum(listed) >= (2 if full[0].isupper() else 1) if not apart else any(listed) or not full[0].isupper()
+        if not enough or (
+            PLACE_BEHIND.match(text, end) or PLACE_BEFORE.search(text[max(0, match.start() - 12) : match.start()])
+        ):
+            continue
+        if not _is_eponym(text, match.start(), end):
+            yield match.start(), end
+            done = end
+
+
+def _not_a_person(word: str) -> bool:
+    lower = word.lower()
+    return (
+        is_common(word)
+        or word in ABBREVIATIONS
+        or lower in PARTICLES
+        or lower in NEVER
+        or any(len(part) > 3 and part in eponyms() for part in PARTS.split(lower))
+        or PLACE_WORD.search(lower) is not None
+    )
+
+
+def _with_age(text: str) -> Iterator[tuple[int, int]]:
+    """Names that an age or a birth date follows: MCGILLICUDDY, 90 Y/O."""
+    for match in NAME_AND_AGE.finditer(text):
+        words = re.findall(r"[^\W\d_]{2,}", match[1])
+        if words and not any(is_common(word) or word in ABBREVIATIONS or word.lower() in NEVER for word in words):
+            yield match.span(1)
+
+
+def _initials(text: str) -> Iterator[tuple[int, int]]:
+    """A patient's or a reader's initials, and a given name with one."""
+    for match in DOTTED_INITIALS.finditer(text):
+        before = text[max(0, match.start() - 40) : match.start()]
+        if re.fullmatch(CREDENTIALS, match[0]):
+            continue
+        if BEFORE_DOTTED.search(before) or (
+            match[0].count(".") == 2 and re.match(r"\s{0,2}(?::|$)", text[match.end() : match.end() + 4])
+        ):
+            yield match.span()
+    for match in PAIR_OF_INITIALS.finditer(text):
+        if not {match[1], match[2]} & ABBREVIATIONS and not is_common(match[1]):
+            yield match.span(1)
+            yield match.span(2)
+    for match in GIVEN_INITIAL.finditer(text):
+        lower = match[1].lower()
+        if len(lower) > 3 and lower in given_names() and not is_common(lower) and lower not in _ambiguous():
+            yield match.span()
+    for match in LAST_INITIAL.finditer(text):
+        if _is_surname(match[1]) and not is_common(match[1]) and match[1].lower() not in _ambiguous():
+            yield match.span()
+
+
+def _signed(text: str) -> Iterator[tuple[int, int]]:
+    """A name alone on the last lines, or in small letters behind a farewell."""
+    for match in SMALL_SIGNATURE.finditer(text):
+        if _known(match[1]) or match[1].lower() in given_names():
+            yield match.span(1)
+    for match in SIGNATURE_LINE.finditer(text):
+        if not is_common(match[1]) and match[1].lower() in given_names() and match[1].lower() not in eponyms():
+            yield match.span(1)
+    for match in LISTED_NAME.finditer(text):
+        words = match[1].split()
+        if not any(map(is_common, words)) and any(map(_known, words)):
+            yield match.span(1)
 
 
 def _with_degree(text: str) -> Iterator[tuple[int, int]]:
@@ -156,15 +270,23 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
     """Names that only the lists give away."""
     for match in INITIAL_SURNAME.finditer(text):
         surname = re.split(r"[. \t]", match[0])[-1]
-        sure = _is_surname(surname) or BEFORE_BY.search(text[max(0, match.start() - 14) : match.start()]) is not None
+        before = text[max(0, match.start() - 14) : match.start()]
+        odd = any(part in eponyms() for part in PARTS.split(surname.lower()))
+        sure = (
+            (_is_surname(surname) and not odd)
+            or BEFORE_BY.search(before) is not None
+            or (BEFORE_APART.search(before) and AFTER_APART.match(text, match.end()))
+        )
+        if odd and match[0][:2] in ("L.", "R."):
+            continue
         if sure and not is_common(surname) and not _is_eponym(text, *match.span()):
             yield match.span()
-    given, family = given_names(), surnames()
+    given = given_names()
     for match in CAPITALISED.finditer(text):
         lower = match[0].lower()
         if lower in given or "-" in lower or "'" in lower:
             yield from _given_and_surname(text, match)
-        if lower in family or "-" in lower or "'" in lower:
+        if text.startswith(",", match.end()):
             yield from _last_first(text, match)
     for match in LINE_NAME.finditer(text):
         words = match[1].split()
@@ -175,6 +297,8 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
 
 def _given_and_surname(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     given = match[0]
+    if given.endswith("-like"):
+        return
     if PARTS.split(given.lower())[0] not in given_names():
         return
     middle = MIDDLE.match(text, match.end())
@@ -207,11 +331,15 @@ def _given_and_surname(text: str, match: re.Match[str]) -> Iterator[tuple[int, i
 def _last_first(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     comma = COMMA.match(text, match.end())
     first = WORD.match(text, comma.end()) if comma else None
+    given = first[0].rstrip(".").lower() if first else ""
+    if first is None or is_common(match[0]) or not (_is_surname(match[0]) or given in given_names()):
+        return
+    apart = BEFORE_APART.search(text[max(0, match.start() - 14) : match.start()]) and _known(match[0])
     if (
-        first is None
-        or not _is_surname(match[0])
-        or is_common(match[0])
-        or first[0].rstrip(".").lower() not in given_names()
+        (given not in given_names() and not apart)
+        or given in US_STATES
+        or _not_a_person(match[0])
+        or given in eponyms()
     ):
         return
     if not first[0][0].isupper() or is_common(first[0]) or match[0].isupper() != first[0].rstrip(".").isupper():

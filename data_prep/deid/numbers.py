@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from data_prep.deid.spans import Span
+from data_prep.deid.spans import Span, in_windows
 
 EMAIL = re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}\s?@\s?(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}\b")
 URL = re.compile(
@@ -37,16 +37,23 @@ SSN = re.compile(
 _EXTENSION = r"(?:\s{0,2},?\s{0,2}(?:x|ext\.?|extension)\s{0,2}\d{1,6})?"
 _PHONE = re.compile(
     r"(?<![\w.+-])(?:"
-    rf"(?:\+?1[-. ]?)?(?:\(\d{{3}}\)\s?|\d{{3}}[-. ])\d{{3}}[-. ]\d{{4}}{_EXTENSION}"
+    rf"(?:\+?1[-. ]{{0,2}})?(?:\(\d{{3}}\)\s?[-.]?\s?|\d{{3}}\s?[-./–]\s?|"
+    rf"\d{{3}}\s)\d{{3}}\s?[-. –]\s?\d{{4}}{_EXTENSION}"
+    rf"|\(\d{{3}}\)\s?\d{{7}}{_EXTENSION}"
     rf"|\+\d{{1,3}}(?:[\s.-]?\(0?\d{{0,4}}\))?(?:[\s.-]?\d{{1,5}}){{2,6}}{_EXTENSION}"
-    r"|\(?0\d{2,4}\)?[ -]\d{3,4}[ -]?\d{3,4}"
+    rf"|\(?0\d{{1,4}}\)?[ -]\d{{3,5}}[ -]?\d{{2,5}}(?:[ -]\d{{2,4}})?{_EXTENSION}"
+    r"|\(0\d{1,5}\)\s?\d{2,5}(?:[ /-]?\d{2,5}){1,3}|00\d{2}(?:[ -]\d{1,5}){2,6}|0[1-9]\d{8,9}|[6-9]\d{9}"
+    r"|0\d{2,5}\s?[/-]\s?\d{2,5}(?:[ ]\d{2,5}){1,3}|1[38]00[ -]\d{3}[ -]\d{3}"
     r"|\(?0\d{4}\)?[ ]\d{5,6}|0\d(?:[ .-]\d{2}){4}|0\d{2,5}[/-]\d{5,9}|[6-9]\d{4}[ -]\d{5}"
     r"|555[-. ]?\d{4}|1-8\d\d-[A-Z0-9-]{4,9}"
     r"|[2-9]\d{2}[2-9]\d{6}"
     r")(?![\w-])(?!\.\d)"
 )
 _LABELLED_PHONE = re.compile(
-    r"\b(?:tel|phone|telephone|ph|mobile|mob|cell|fax|facsimile|pager|pgr|beeper|bleep|hotline|call(?:back)?|contact|"
+    r"\b(?:tel|phone|telephone|ph|handy|tél|telefon|teléfono|telefono|whatsapp|sms|text|txt|msg|landline|direct|"
+    r"switchboard|extn|dect|spectralink|"
+    r"vocera|voicemail|emergency|bip|rang|phoned|ring|mobile|mob|cell|fax|facsimile|pager|pgr|beeper|bleep|hotline|"
+    r"call(?:back)?|contact|"
     r"home|"
     r"direct line|reached at|dial|ext|extension)\b(?:\s(?:no|number|#|at|is|on|me at|us at))?\.?\s{0,2}[:#]?\s{0,2}"
     r"((?>\+?[(\d](?:[\d().-]| (?=[\d(])){1,18}\d))(?![\d%]|\.\d|\s?(?:mm|cm|mg|ml|%|hours?|days?|weeks?|months?|"
@@ -55,7 +62,8 @@ _LABELLED_PHONE = re.compile(
 )
 
 _EXTENSION_CALLED = re.compile(
-    r"\b(?:call|dial|phone|tel|contact|reached|at|on)\s(?:me\s|at\s|on\s)?(x\s?\d{3,5})\b", re.I
+    r"\b(?:call|dial|phone|tel|contact|reached|at|on)\s(?:me\s|at\s|on\s)?((?:x|ext\.?|extn\.?|extension)\s?\d{3,6})\b",
+    re.I,
 )
 
 _VALUE = (
@@ -64,7 +72,16 @@ _VALUE = (
 )
 _LABEL = re.compile(
     r"(?<![\w-])(?:"
-    r"(?:mrn|mr\s?#|m\.r\.n\.|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n\.|vin|imei|"
+    r"(?:nhi|nsc|hosp|hn|rn|mf|microfiche|film|patid|pat|subject|participant|randomi[sz]ation|form|card|screen|"
+    r"request|donation|"
+    r"donor|bag|implant|catalog(?:ue)?|ward|bed|mpid|sns|nif|nss|dni|cnp|pesel|cnic|nin|ahc|phn|ihi|dva|abn|provider|"
+    r"family|"
+    r"fam|kindred|pedigree|username|user\sname|handle|screen\sname|account\sname|jacket|x-?ray|accn|acsn|acc#|rego|"
+    r"docket|"
+    r"cheque|check|transaction|consent|protocol|appointment|booking|confirmation|referral|ubrn|asset|pump|scanner|"
+    r"probe|lens|"
+    r"iol|valve|graft|stent|lead|generator|pacemaker|icd|cassette|container|kit|tube|freezer|vial|aliquot|"
+    r"mrn|mr\s?#|m\.r\.n\.|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n\.|vin|imei|"
     r"udi|"
     r"aadhaar|uhid|chi|bsn|cpf|ohip|ramq|nino|ppsn|hkid|nric|ahv|svnr|kvnr|ipd|opd|crn|urn|umr|mpi|empi|edipi|dod id|"
     r"dodid|"
@@ -86,7 +103,8 @@ _LABEL = re.compile(
 )
 # Labels after which even a short or wordless number is an identifier; after the others it has to look like one.
 _STRONG = re.compile(
-    r"^(?:mrn|mr\s?#|m\.r\.n|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n|vin|imei|udi|"
+    r"^(?:nhi|phn|pesel|cnic|username|user|handle|patid|jacket|microfiche|subject|participant|"
+    r"mrn|mr\s?#|m\.r\.n|cpi|emrn|pid|ptid|fin|csn|har|nhs|hicn|mbi|npi|dea|upin|ssn|ss\s?#|s\.s\.n|vin|imei|udi|"
     r"social|"
     r"accession|acct|account|medical record|med\.? ?rec|health card|"
     r"member|policy|s/n|serial|passport|licen|driver|badge|employee|staff|login|plate)",
@@ -96,7 +114,14 @@ _NUMBERED = re.compile(
     rf"(?:\bno\b\.?|\bnr\b\.?|\bnumber\b|#|\bid\b|\bref\b)\s{{0,2}}[:.#]?\s{{0,2}}({_VALUE})(?![\w%])",
     re.I,
 )
+_USERNAME = re.compile(
+    r"\b(?:user(?:\s?name)?|handle|login|screen name|skype|twitter|instagram|alias)(?:\s(?:id|"
+    r"is))?\s?[:=]?\s?([@\w](?=[\w.-]{0,30}(?:\d|_))[\w.-]{3,30}\w)",
+    re.I,
+)
+_HANDLE = re.compile(r"(?<![\w@.])@[A-Za-z_][\w.]{2,29}\b(?!@)")
 _NO_ID = re.compile(r"[a-z]{1,4} |(?:\w{1,4} )?(?:19|20)\d\d-(?:19|20)\d\d$")
+_THREE_DIGITS = re.compile(r"\d(?:[ ().-]{0,3}\d){2}")
 _DIGIT_RUN = re.compile(r"\d[\d /.-]{1,20}\d")
 _LABEL_REACH, _VALUE_REACH = 48, 40
 _FORM = re.compile(
@@ -105,6 +130,14 @@ _FORM = re.compile(
     r"|"
     r"(?=[A-Z0-9-]{7,20}(?![\w-]))(?=[0-9-]{0,19}[A-Z])(?=(?:[A-Z-]{0,20}\d){6})"  # US00713355, 19LB08841
     r"[A-Z0-9]{1,12}(?:-[A-Z0-9]{1,10}){0,3}"
+    r"|"
+    r"[A-Z]{1,8}\d{0,4}(?:[-/.]?[A-Z0-9]{0,6})?(?:[-/.]\d{2,6})?[-/.]\d{4,10}(?:[-/.][A-Z0-9]{1,4})?"  # HX22/18830
+    r"|[A-Z]{1,4}[-/.](?:\d{2,6}[-/.])?\d{4,8}(?:[-/.][A-Z0-9]{1,4})?|[A-Z]{1,5}\.\d{1,4}\.\d{3,8}"
+    r"|[A-Z]{1,4}[-/](?:[A-Z]{1,4}[-/])?\d{2,5}[-/]\d{2,6}(?:[-/][A-Z0-9]{1,4})?"
+    r"|[A-Z]{1,3}\d{3,4}\s\d{2,4}\s\d{4,7}|\d{2,3}[A-Z]{1,2}\d{4,8}"
+    r"|0\d{1,4}[-/]\d{3,6}(?:[-/]\d{1,6})?|\d{2,6}-\d{2,6}-\d{3,8}(?:-\d{1,6})?|"
+    r"\d{3,8}[-/][A-Z]{1,3}(?:[-/]\d{1,4})?(?<=\d)"
+    r"|\d{2}[-/][A-Z]{1,4}[-/]?\d{3,8}|\d{4,8}/\d{2,4}/\d{1,6}|[A-Z]{3}\d{4}(?=[\s.,;)]|$)(?<!\d00)"
     r"|\d{7,20}"
     r")(?![\w-])(?!\.\d)(?!\s?(?:copies|IU|U\b|cells|cfu|platelets|/|x\s?10|mg|ml|mL|µ|particles|base|bp\b|kb\b|"
     r"years|Bq))"
@@ -115,6 +148,14 @@ _VOCABULARY = re.compile(
     r"|(?:\b(?:SNOMED|SCTID|CUI|UMLS|MeSH|MESH|DOID|HP|HPO|MONDO|OMIM|MIM|ORPHA|ICD(?:-O)?|LOINC|RadLex|RID|PMID|"
     r"PMCID|NCT|"
     r"NCIT|ATC|CAS|DrugBank|UniProt|RefSeq|GenBank|dbSNP|ClinVar|CPT|NDC|doi)\b[\w\s.:#(-]{0,8}$))"
+)
+# Names of proteins, cells, drugs and trials that look like numbers of a record.
+_OPENS_ORDINARY = re.compile(
+    r"(?:HLA|HMB|CD\d|IL-?\d|TGF|TNF|COVID|SARS|HPV|HIV|HTLV|HSV|PIK3|BRCA|CYP|ABCB|SLC|FGFR|PD-?L?1|CTLA|KRAS|NRAS|"
+    r"BRAF|EGFR|JAK|"
+    r"MUC|SOX|PAX|TTF|GATA|CDX|ICD|CPT|ISO|DSM|AJCC|FIGO|WHO|RTOG|ECOG|SWOG|NSABP|TAX|MK|GSK|AZD|BMS|LY|PF|RO|ABT|"
+    r"CAR-T|T\d|L\d|C\d)"
+    r"(?=[-/. \d])(?!CAR-\d)"
 )
 _DIGITS = re.compile(r"\d")
 
@@ -132,6 +173,8 @@ def machine_addresses(text: str) -> Iterator[Span]:
 def labelled_ids(text: str) -> Iterator[Span]:
     """Find what stands behind a label, and social security numbers."""
     yield from (Span(*match.span(), "id") for match in SSN.finditer(text))
+    yield from (Span(*match.span(1), "id") for match in _USERNAME.finditer(text))
+    yield from (Span(*match.span(), "id") for match in _HANDLE.finditer(text) if "@" in text)
     for window in _windows(text):
         for pattern, match in ((p, m) for p in (_LABEL, _NUMBERED) for m in p.finditer(text, *window)):
             value = match[1].rstrip(".-/")
@@ -139,7 +182,7 @@ def labelled_ids(text: str) -> Iterator[Span]:
             strong = pattern is _LABEL and _STRONG.match(match[0]) is not None
             if (
                 _NO_ID.match(value)
-                or _vocabulary(text, match.start(1), value)
+                or is_coded(text, match.start(1), value)
                 or digits < (3 if strong else 4)
                 or len(value) < (3 if strong else 5)
             ):
@@ -171,8 +214,8 @@ def phones(text: str) -> Iterator[Span]:
 
 def labelled_phones(text: str) -> Iterator[Span]:
     """Find telephone, fax and pager numbers behind a label, however short."""
-    yield from (Span(*match.span(1), "phone") for match in _EXTENSION_CALLED.finditer(text))
-    for match in _LABELLED_PHONE.finditer(text):
+    yield from (Span(*match.span(1), "phone") for match in in_windows(_EXTENSION_CALLED, text, _THREE_DIGITS))
+    for match in in_windows(_LABELLED_PHONE, text, _THREE_DIGITS):
         if 3 <= len(_DIGITS.findall(match[1])) <= 15:
             yield Span(*match.span(1), "phone")
 
@@ -180,10 +223,10 @@ def labelled_phones(text: str) -> Iterator[Span]:
 def formed_ids(text: str) -> Iterator[Span]:
     """Find identifiers that no label announces."""
     for match in _FORM.finditer(text):
-        if not _vocabulary(text, match.start(), match[0]):
+        if not is_coded(text, match.start(), match[0]) and not _OPENS_ORDINARY.match(match[0]):
             yield Span(*match.span(), "id")
 
 
-def _vocabulary(text: str, start: int, value: str) -> bool:
+def is_coded(text: str, start: int, value: str) -> bool:
     """Whether a code is one of a public vocabulary, registry or database."""
     return _VOCABULARY.search(value) is not None or _VOCABULARY.search(text[max(0, start - 24) : start]) is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from data_prep.deid.spans import Span, word_set
+from data_prep.deid.spans import Span, in_windows, word_set
 from data_prep.deid.words import EPONYM_NOUNS, eponyms, is_common, is_report_word
 
 _STATES = (
@@ -39,25 +39,36 @@ _WAY = (
     r"Parkway|Pkwy|Highway|Hwy|Square|Sq|Trail|Trl|Close|Crescent|Cres|Parade|Row|Walk|Gardens|Grove|Mews|Hill|Quay|"
     r"Alley|"
     r"Loop|Plaza|Turnpike|Pike|Broadway|Esplanade|Promenade|Path|Run|Ridge|Green|Park|Rise|View|Vale|Wharf|Bypass|"
-    r"Expressway|"
+    r"Expressway|Plz|Bridge|Mill|Gate|Wynd|Brae|Approach|Cross|Mount|Nagar|Marg|Colony|Layout|Cove|Crossing|Point|Pt|"
     r"STREET|AVENUE|AVE|ROAD|RD|BOULEVARD|BLVD|LANE|DRIVE|COURT|CIRCLE|TERRACE|PARKWAY|HIGHWAY|CRESCENT)"
 )
 _FLAT = r"(?:(?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|Rm|Room|Bldg|Building|No)\.?\s?#?|#\s?)[\w-]{1,6}"
 _TAIL = (
-    rf"(?:,?\s{_FLAT})?(?:(?:,\s?|\n)(?!(?:Tel|Fax|Phone|Dear|Re|Date|DOB|MRN|Patient)\b){_TOWN}){{0,3}}"
+    rf"(?:,?\s(?:{_FLAT}|Rear|Front|Upper|Lower))?(?:(?:,\s?|\n)(?!(?:Tel|Fax|Phone|Dear|Re|Date|DOB|MRN|"
+    rf"Patient)\b){_TOWN}){{0,3}}"
     rf"(?:,?\s(?:{_STATES}|{_STATE_NAMES})\b\.?)?(?:,?\s{_CODE})?(?![\w])"
 )
 _STREET = re.compile(
-    rf"(?<![\w./-])(?:{_FLAT},?\s)?\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,5}})?,?\s(?:(?:[NSEW]|NE|NW|SE|SW)\.?\s)?"
+    rf"(?<![\w./-])(?:The\s{_CAP}(?:\s{_CAP})?,\s)?(?:{_FLAT},?\s)?\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,5}}|"
+    r"\s1/2)?,?\s(?:(?:[NSEW]|NE|NW|SE|SW)\.?\s)?"
     rf"((?:{_CAP}|\d{{1,3}}(?:st|nd|rd|th)|of|de|la|the)(?:\s(?:{_CAP}|of|de|la|the)){{0,3}})\s{_WAY}\b\.?"
     rf"(?!\s(?:elevation|depression|segment|changes?))(?:\s(?:[NSEW]|NE|NW|SE|SW)\b\.?)?{_TAIL}"
 )
 _SURE_STREET = re.compile(r",|\d{5}|Street|Road|Avenue|Ave\b|Lane|Drive")
 _STREET_BEHIND = re.compile(  # Lindenallee 14, 80331 München; 12 rue de la Paix, 75002 Paris; Via Roma 3
-    rf"(?<![\w])(?:[A-ZÄÖÜ][\w-]{{2,30}}(?:straße|strasse|str\.|allee|weg|platz|gasse|damm|ufer|gade|gatan|laan|"
+    rf"(?<![\w])(?:[A-ZÄÖÜ][\w-]{{2,30}}(?:straße|strasse|str\.|stræti|gata|vej|vägen|vei|kuja|katu|ring|stieg|steig|"
+    r"graben|markt|hof|berg|bach|allee|weg|platz|gasse|damm|ufer|gade|gatan|laan|"
     r"straat)|"
     r"(?:Via|Viale|Calle|C/|Avenida|Avda\.|Rua|Rue|Plaza|Piazza|Paseo)\s(?:[\w'’.-]{1,20}\s?){1,5},?)"
     rf"\s\d{{1,4}}[a-z]?\b(?:,\s?(?:[A-Z]{{1,2}}-)?\d{{4,5}}\s{_TOWN})?"
+    r"|(?<![\w])(?:[Aa]m|[Aa]n der|[Aa]uf der|[Ii]m|[Zz]um|[Zz]ur|Unter den|"
+    rf"[Ii]n der)\s[A-ZÄÖÜ][\w-]{{2,30}}\s\d{{1,4}}[a-z]?\b,?\s(?:[A-Z]{{1,2}}-)?\d{{4,5}}\s{_TOWN}"
+    rf"|(?<![\w])(?:{_CAP}[.-])?{_CAP}\s\d{{1,4}}[a-z]?(?:,\s[\w.º° ]{{1,16}})?,\s(?:[A-Z]{{1,2}}-)?\d{{4}}(?:\d|"
+    rf"-\d{{3}}|\s[A-Z]{{2}})?\s{_TOWN}"
+    rf"|(?<![\w])(?:{_CAP}[.-]){{1,3}}(?:Ring|Straße|Strasse|Str\.|Platz|Weg|"
+    rf"Allee)\s\d{{1,4}}[a-z]?(?:,\s\d{{4,5}}\s{_TOWN})?"
+    r"|(?<![\w])(?:Rua|Via|Calle|Av\.?|Avenida|Rue|Travessa|Largo|"
+    rf"Praça)\s(?:[\w'’.-]{{1,20}}\s?){{1,5}}\d{{1,4}}(?:,\s[\w.º° ]{{1,16}})?,\s\d{{4,5}}(?:-\d{{3}})?\s{_TOWN}"
     rf"|(?<![\w])\d{{1,4}},?\s(?:bis\s)?(?:rue|avenue|boulevard|place|chemin|quai|via|"
     rf"calle)\s[\w'’ -]{{3,40}},\s\d{{5}}\s{_TOWN}"
 )
@@ -66,9 +77,21 @@ _HOUSE = re.compile(  # Flat 3B, Rowan Court, Leeds; Rose Cottage, Mill Lane, Up
     rf"{_CAP}(?:\s{_CAP})?\s(?:Cottage|House|Farm|Lodge|Villa)(?=,\s{_CAP}))"
     rf"(?:,\s{_CAP}(?:\s{_CAP}){{0,2}}){{0,3}}(?:,?\s{_CODE})?(?!\w)"
     rf"|(?<![\w])\d{{1,6}}\s(?:County Road|State Route|Highway|Hwy|Route)\s\d{{1,4}}\b{_TAIL}"
+    r"|(?<![\w])(?:County Road|County Rd|Co\.? Rd|CR|State Route|SR|Rural Route|RR|RD|Highway|Hwy|Route|"
+    rf"Rte)\s?#?\d{{1,4}}(?:,?\sBox\s\d{{1,5}})?"
+    rf",\s{_TOWN},?\s(?:{_STATES})\b(?:\s{_US_ZIP})?"
+    r"|(?<![\w])(?:H\.?\s?No\.?|House\sNo\.?|Plot(?:\sNo)?\.?|Door\sNo\.?|D\.?\s?No\.?|Flat(?:\sNo)?\.?|"
+    rf"Qtr\.?\s?No\.?)\s?[\w/-]{{1,8}},\s[^\n;]{{3,70}}?\d{{3}}\s?\d{{3}}(?!\d)"
+    rf"|(?<![\w]){_CAP}(?:\s{_CAP})?\s{_WAY},\s{_CAP}(?:\s{_CAP}){{0,2}}(?:,\s(?:Co\.?|"
+    rf"County)\s{_CAP})?(?:,?\s(?:{_UK_CODE}|[A-Z]\d[\dW]\s[A-Z\d]{{4}}))(?!\w)"
+    rf"|(?<![\w])(?:Sector|Phase|Block)\s\d{{1,3}}(?:-[A-Z])?,\s{_TOWN}(?:[ ,–-]{{1,3}}\d{{6}})?"
+    rf"|(?<![\w]){_CAP},\s(?:Co\.|County)\s{_CAP}(?:,\s[A-Z]\d[\dW]\s[A-Z\d]{{4}})?(?!\w)"
 )
 _BOX = re.compile(rf"\bP\.?\s?O\.?\s?Box\s\d{{1,6}}{_TAIL}", re.I)
-_TOWN_CODE = re.compile(rf"(?<![\w]){_TOWN},?\s(?:(?:{_STATES})\.?,?\s(?:{_US_ZIP}|{_CA_CODE})|{_UK_CODE})(?!\w)")
+_TOWN_CODE = re.compile(
+    rf"(?<![\w]){_TOWN},?\s(?:(?:{_STATES}|{_STATE_NAMES})\.?,?\s(?:{_US_ZIP}|{_CA_CODE}|\d{{4}}(?=[,.;)\n]))|"
+    rf"{_UK_CODE})(?!\w)|(?<!\w)(?:D-|A-|CH-|DE-|NL-)?\d{{4,5}}\s(?:[A-Z]{{2}}\s)?{_CAP}(?=[,.;)\n]|$)(?<!\d)"
+)
 _TOWN_STATE = re.compile(
     rf"(?<![\w.-]){_TOWN},\s(?:(?!MD\b|PA\b|DO\b|MA\b|ND\b|MS\b|DC\b|CT\b|PE\b|OR\b|IN\b|VA\b)(?:{_STATES})\b|"
     rf"(?:{_STATE_NAMES})\b)(?![-\w])"
@@ -97,6 +120,23 @@ _TYPE = (
     r"Cancer Cent(?:er|re)|Cancer Institute|Heart Institute|Heart Cent(?:er|re)|Eye Cent(?:er|re)|Eye Institute|"
     r"Surgery Cent(?:er|re)|Surgical Cent(?:er|re)|Imaging Cent(?:er|re)|Imaging|Diagnostics?|"
     r"Dialysis Cent(?:er|re)|Rehab(?:ilitation)?(?: Cent(?:er|re))?|Trauma Cent(?:er|re)|Birth Cent(?:er|re)|"
+    r"(?:Skin|Laser|Women['’]s|Spine|Pain|Sleep|Wound|Breast|Fertility|Vein|Allergy|Sports|Kidney|Vascular|Endoscopy|"
+    r"Stroke|Nursing|Treatment|"
+    r"Recovery|Wellness|Counsell?ing|Birthing|Day|Health Care|Community|Pediatric|Children['’]s|& Laser|Radiotherapy|"
+    r"Oncology|Rehabilitation) (?:Cent(?:er|re)|Unit)|"
+    r"(?:Women['’]s|Children['’]s|Elder|Senior|Home|Primary|Family|Palliative|Dental|Eye|Memory|Respite|Health|Day|"
+    r"Heart|Kidney) Care|Women['’]s Care|Home Health|Hospice Care|"
+    r"Dental(?: Studio| Practice| Clinic| Surgery| Care| Group)?|Dentistry|Opticians?|Optometry|Physiotherapy|"
+    r"Veterinary|Maternity(?: Unit| Hospital| Home)?|Birth Cent(?:er|re)|"
+    r"(?:Student |College |University |Occupational |Community )?Health Services?|Sports Medicine|Genomics|Biobank|"
+    r"Bioscience|"
+    r"(?:Radiology|Imaging|Pathology|Medical|Cardiology|Surgical|Dermatology|Orthop(?:a)?edic|Eye|Urology|Oncology|"
+    r"Anesthesia|Neurology|Cancer|Pain|Heart|Kidney|GI|Lung) "
+    r"(?:Consultants|Specialists|Associates|Partners|Physicians|Institute|Services|Network|Group)|Consultants|"
+    r"Specialists|"
+    r"Hospital Group|Hospital Trust|Care Cent(?:er|re)|Residential Home|Residential Care|House Nursing Home|"
+    r"Nursing Cent(?:er|re)|Clinic Group|"
+    r"Krankenhaus|Spital|Praxis|Zentrum|Ziekenhuis|Sjukhus|Sygehus|Sykehus|Szpital|Hastanesi|Nursing|"
     r"Clinics?|Polyclinic|Infirmary|Sanatorium|Sanitarium|Hospice|Nursing Home|Care Home|Maternity Home|Rest Home|"
     r"Retirement (?:Home|Community|Village)|Assisted Living|Senior Living|Manor|Skilled Nursing(?: Facility)?|"
     r"Urgent Care|Walk-in|Emergency Care|Family Practice|Family Medicine|Family Health|Internal Medicine|Primary Care|"
@@ -112,7 +152,8 @@ _TYPE = (
 )
 # Types that are also departments or procedures: the words before have to leave no doubt.
 _WEAK_TYPE = re.compile(
-    r"(?:Imaging|Diagnostics?|Rehab(?:ilitation)?|Manor|Walk-in|Practice|Surgery|Radiology|Pathology|"
+    r"(?:Imaging|Diagnostics?|Consultants|Specialists|Dental|Dentistry|Nursing|Praxis|Zentrum|Health Services?|"
+    r"Sports Medicine|Physiotherapy|Maternity|Rehab(?:ilitation)?|Manor|Walk-in|Practice|Surgery|Radiology|Pathology|"
     r"Orthop(?:a)?edics|Cardiology|"
     r"Oncology|Dermatology|Pediatrics|Gastroenterology|Urology|Neurology|Associates|Health|NHS|Labs?|Laborator(?:y|"
     r"ies)|College|"
@@ -123,12 +164,13 @@ _CONNECTED = r"(?:(?:\s(?:(?:of|and|the|de|la|del|&|St\.?|Saint|San|Santa|Sta\.?
 _NAMED = re.compile(
     rf"(?<![\w'’-])((?:(?:St\.?|Saint|Mt\.?|Ft\.?|The)\s)?{_CAP}{_CONNECTED}{{0,5}}?)\s({_TYPE})\b"
     rf"(?:\s(?:of|at|for)\s(?:the\s)?({_CAP}(?: (?:of\s)?{_CAP}){{0,3}}))?"
-    r"(\s(?:Hospitals?|Medical Cent(?:er|re)|Clinics?|Cent(?:er|re)|Trust|Campus))?(?![\w])"
+    r"(\s(?:Hospitals?|Medical Cent(?:er|re)|Clinics?|Cent(?:er|re)|Trust|Campus|(?=LLC|LLP|P\.?C|Inc|"
+    r"Ltd)))?(?:,?\s?(?:LLC|LLP|P\.C\.|PC|Inc\.?|Ltd\.?|GmbH|PLLC)(?!\w))?(?![\w])"
 )
 _PREFIXED = re.compile(
     r"(?<![\w'’-])(?:Hospital|H[ôo]pital|Hospice|Clinique|Cl[íi]nica|Ospedale|Klinikum|Klinik|Krankenhaus|"
     r"Universit[äa]tsklinikum|"
-    r"University|Universit[äa]t|Universit[ée]|Universidad|Institut|Instituto|Policlinico|CHU|VA|Kaiser)\s"
+    r"University|Universit[äa]t|Universit[ée]|Universidad|Institut|Instituto|Policlinico|CHU|VA|Kaiser)[ ]"
     rf"(?:(?:of|de|del|di|der|du|the|am|im|St\.?|Sankt|Saint|San|Santa)\s){{0,3}}({_CAP}(?: (?:(?:of|de|und|"
     rf"and)\s)?{_CAP}){{0,3}})"
 )
@@ -152,11 +194,27 @@ _WHERE = re.compile(
 )
 _LOWER = re.compile(
     r"\b(?:in|at|from|to|@)\s((?:[a-z'’.]{2,20}\s){1,3}(?:clinic|hospital|infirmary|medical cent(?:er|re)|hospice|"
+    r"imaging|radiology|diagnostics|rehab|medical|health|dental|urgent care|"
     r"nursing home|care home))\b"
 )
 _GENERAL = re.compile(
     rf"\b(?:at|from|to|in)\s({_CAP}(?:\s{_CAP}){{0,2}}\s(?:General|Memorial|Presbyterian|Baptist|Methodist|Regional|"
     r"Mercy))\b(?!\s[A-Z])"
+)
+_COMPOUND = re.compile(
+    r"(?<![\w-])((?:[A-ZÄÖÜ][\w.-]{2,24}\s)?[A-ZÄÖÜ][\w-]{2,24}(?:klinik|klinikum|kliniken|zentrum|spital|"
+    r"krankenhaus|praxis|hospital|ziekenhuis|sjukhus|sjukhuset|"
+    r"sykehus|sygehus|sairaala)(?:\s(?:am\s)?[A-ZÄÖÜ][\w-]{2,24}){0,2})(?![\w-])"
+)
+_SHOUTED = re.compile(
+    r"(?<![\w'’-])((?:(?:ST\.|[A-Z][A-Z'’&-]{1,20})\s){1,4})(HOSPITALS?|MEDICAL CENT(?:ER|RE)|MED CTR|"
+    r"HEALTH CENT(?:ER|RE)|CLINIC|INFIRMARY|HOSPICE|REHAB|"
+    r"NURSING HOME|CARE HOME|CANCER CENT(?:ER|RE)|IMAGING(?: CENT(?:ER|RE))?|DIAGNOSTICS|LABORATOR(?:Y|IES)|LABS|"
+    r"SURGERY CENT(?:ER|RE)|NHS TRUST|MANOR|SNF)\b"
+)
+_SAINT_PLACE = re.compile(
+    r"\b(?:St\.?|Saint)\s[A-Z][a-z]{2,20}(?:['’]s|s['’])\s(?:Court|House|Lodge|Home|Hospice|Ward|Unit|Cent(?:er|re)|"
+    r"Place|Manor|Hall|Surgery|Practice)\b"
 )
 _TYPE_HINT = re.compile(
     r"\b(?:Hospital|Med(?:ical)?\b|Health|Cent(?:er|re)|Cancer|Heart|Eye|Surg|Imaging|Diagnostic|Dialysis|Rehab|"
@@ -164,16 +222,19 @@ _TYPE_HINT = re.compile(
     r"Poly|Infirm|Sanat|Sanit|Hospice|Nursing|Care|Maternity|Rest Home|Retire|Assisted|Senior|Manor|Skilled|Urgent|"
     r"Walk|Emergency|"
     r"Family|Internal|Primary|Physicians|Practice|Radiol|Pathol|Ortho|Cardiol|Oncol|Dermat|Pediat|Gastro|Urolo|Neuro|"
-    r"Assoc|NHS|"
+    r"Assoc|NHS|Skin|Laser|Women|Spine|Pain|Sleep|Breast|Vein|Allergy|Sports|Home|Dent|Optic|Optom|Physio|Veter|"
+    r"Matern|Student|Occup|Genom|Bio|"
+    r"Consult|Special|Resid|Praxis|Zentrum|Zieken|S[jy][uky]|Szpital|Hast|Treat|Recov|Well|Kidney|Vasc|Endosc|Stroke|"
+    r"Day|Child|Commun|Radioth|Couns|Fertil|Wound|Elder|Palliat|Memory|Respite|"
     r"Genetics|Reference|Lab|Pharm|Institute|School|College|Universit|Found|Charit|Klinik|Kranken|Spital|General)"
 )
 _DIGITS = re.compile(r"\d{1,20}")
 _HOUSES = re.compile(
-    r"\b(?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|Rm|Room|Bldg|Building|Cottage|House|Farm|Lodge|Villa|County|"
+    r"\b(?:Apt|Apartment|Suite|Ste|Unit|Flat|Floor|Fl|Rm|Room|Bldg|Building|Cottage|House|Farm|Lodge|Villa|County|Co|"
+    r"CR|SR|RR|Rural|Rte|Plot|Door|H\.|D\.|Qtr|Sector|Phase|Block|Street|Road|Lane|"
     r"State|Highway|Hwy|Route)\b"
 )
 _BOXES = re.compile(r"\b[Bb][Oo][Xx]\b")
-_REACH = 120
 # Words that say which kind of place it is, and not which place.
 _KINDS_OF_PLACE = word_set(
     """
@@ -194,6 +255,9 @@ _KINDS_OF_PLACE = word_set(
     x-ray ct mr mri us pet academic free central
     """
 )
+_NOT_FIRST = word_set(
+    "to from at in the of by for with and on via d/c dc adm admitted transferred our per see seen this is was copy"
+)
 _LEADING = re.compile(
     r"^(?:(?:The|In|At|From|To|By|For|With|And|On|Of|Per|See|Seen|Via|Our|This|Dr|Dept|Department|Clinic|Copy|"
     r"Courtesy|Records?|Admitted|Transferred|Referred|Location|Facility|Site|Hospital|Institution|Dear|Re|Date|"
@@ -203,7 +267,7 @@ _LEADING = re.compile(
 
 def addresses(text: str) -> Iterator[Span]:
     """Find streets, boxes, towns with state or code, and towns people live in."""
-    for match in _in_windows(_STREET, text, _DIGITS):
+    for match in in_windows(_STREET, text, _DIGITS):
         words = re.findall(r"[^\W\d_]{3,}", match[1])
         if match[1].isupper() and all(is_common(word) for word in words):
             continue
@@ -217,9 +281,15 @@ def addresses(text: str) -> Iterator[Span]:
         (_TOWN_CODE, _DIGITS),
         (_CODE_ALONE, _DIGITS),
     ):
-        yield from (Span(*match.span(), "address") for match in _in_windows(pattern, text, hint))
+        yield from (Span(*match.span(), "address") for match in in_windows(pattern, text, hint))
     for match in _TOWN_STATE.finditer(text):
-        if not is_common(match[0].split(",")[0].split()[-1]):
+        last = match[0].split(",")[0].split()[-1]
+        grade = re.match(
+            r"\s(?:grade|class|score|criteria|classification|I{1,3}\b|system|virus|task)",
+            text[match.end() : match.end() + 16],
+            re.I,
+        )
+        if not is_common(last) and last.lower() not in eponyms() and not grade:
             yield Span(*match.span(), "address")
     for match in _LIVING.finditer(text):
         place = match[1].rstrip(".")
@@ -235,7 +305,7 @@ def addresses(text: str) -> Iterator[Span]:
 def institutions(text: str) -> Iterator[Span]:
     """Find hospitals, practices, laboratories and the like that are named."""
     yield from (Span(*match.span(), "institution") for match in _FAMOUS.finditer(text))
-    for match in _in_windows(_NAMED, text, _TYPE_HINT):
+    for match in in_windows(_NAMED, text, _TYPE_HINT):
         start = match.start()
         leading = _LEADING.match(match[1])
         if leading is not None:
@@ -248,6 +318,15 @@ def institutions(text: str) -> Iterator[Span]:
             named.append(match[3])
         if named and (not weak or len(words) > 1 or _is_place(text, start)):
             yield _undotted(text, start, match.end())
+    yield from (Span(*match.span(1), "institution") for match in _COMPOUND.finditer(text))
+    yield from (Span(*match.span(), "institution") for match in _SAINT_PLACE.finditer(text))
+    for match in _SHOUTED.finditer(text):
+        words = list(re.finditer(r"\S+", match[1]))
+        while words and (words[0][0].lower() in _NOT_FIRST or (is_report_word(words[0][0]) and len(words) > 1)):
+            words.pop(0)
+        names = [word for word in words if not _ordinary_place(word[0])]
+        if words and (names or (len(words) > 1 and not any(_kind_of_place(word[0]) for word in words))):
+            yield Span(match.start() + words[0].start(), match.end(), "institution")
     for match in _PREFIXED.finditer(text):
         if not all(_ordinary_place(word) for word in re.findall(r"[\w'’-]+", match[1])):
             yield _undotted(text, *match.span())
@@ -270,22 +349,6 @@ def institutions(text: str) -> Iterator[Span]:
         words = match[1].split()[:-1]
         if not any(_ordinary_place(word) for word in words):
             yield Span(*match.span(1), "institution")
-
-
-def _in_windows(pattern: re.Pattern[str], text: str, hint: re.Pattern[str]) -> Iterator[re.Match[str]]:
-    """Matches of a pattern that is tried only around what it cannot do without."""
-    start = end = -1
-    for found in hint.finditer(text):
-        first, last = max(0, found.start() - _REACH), min(len(text), found.end() + _REACH)
-        if first > end:
-            if end > 0:
-                yield from pattern.finditer(text, start, end)
-            start = first
-            if start > 0 and text[start - 1].isalnum():  # not in the middle of a word
-                start = text.find(" ", start, found.start()) + 1 or found.start()
-        end = last
-    if end > 0:
-        yield from pattern.finditer(text, start, end)
 
 
 def _undotted(text: str, start: int, end: int) -> Span:

@@ -11,16 +11,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from data_prep.deid.dates import ages, dates
+from data_prep.deid.dates import ages, dates, packed_dates
 from data_prep.deid.names import names
 from data_prep.deid.numbers import formed_ids, labelled_ids, labelled_phones, machine_addresses, phones
 from data_prep.deid.places import addresses, institutions
 from data_prep.deid.spans import BARRIER, PLACEHOLDER, Span, blank
 
-ENGINE = "medvlp-rules-1"
+ENGINE = "medvlp-rules-2"
 # What is found first is taken first: the sure forms before those that need a guess.
 _RULES: tuple[Callable[[str], Iterable[Span]], ...] = (
-    machine_addresses, dates, labelled_phones, labelled_ids, phones, addresses, formed_ids, institutions, ages, names,
+    machine_addresses, dates, labelled_phones, labelled_ids, phones, addresses, packed_dates, formed_ids,
+    institutions, ages, names,
 )  # fmt: skip
 _MAX_PASSES = 4
 

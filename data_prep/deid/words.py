@@ -112,7 +112,8 @@ EPONYM_NOUNS = word_set(
 )  # fmt: skip
 # Eponyms of a given name and a surname, which the two lists would take for a person.
 EPONYM_PHRASES = re.compile(
-    r"\b(?:Ann Arbor|Arnold[ -]Chiari|Austin Flint|Austin Moore|Bernard[ -]Soulier|Charcot[ -]Marie[ -]Tooth|"
+    r"\b(?:Ann Arbor|Bence[ -]Jones|Jones Criteria|Arnold[ -]Chiari|Austin Flint|Austin Moore|Bernard[ -]Soulier|"
+    r"Charcot[ -]Marie[ -]Tooth|"
     r"Dandy[ -]Walker|Dorothy Reed|Gilles de la Tourette|Glasgow Coma|Gordon Holmes|Graham Steell|Graham Patch|"
     r"Jean Casey|Lance Adams|Louis[ -]Bar|Lou Gehrig|Marcus Gunn|Marie[ -]Str[uü]mpell|Marshall Marchetti|"
     r"Mary Joseph|Sister Mary Joseph|Miller Fisher|Norman[ -]Roberts|Parkes Weber|Paul[ -]Bunnell|Perry Romberg|"
@@ -130,7 +131,7 @@ def _read(name: str) -> frozenset[str]:
 @functools.cache
 def common_words() -> frozenset[str]:
     """Words that are no evidence of a name, in lower case."""
-    return _read("common_words.txt") | _REPORT_WORDS | EPONYM_NOUNS | COUNTRIES
+    return _read("common_words.txt") | _read("common_words_reports.txt") | _REPORT_WORDS | EPONYM_NOUNS | COUNTRIES
 
 
 @functools.cache
@@ -148,7 +149,7 @@ def surnames() -> frozenset[str]:
 @functools.cache
 def eponyms() -> frozenset[str]:
     """Capitalised words of disease names, in lower case."""
-    return _read("eponyms.txt")
+    return _read("eponyms.txt") | _read("eponyms_clinical.txt")
 
 
 def is_report_word(word: str) -> bool:
