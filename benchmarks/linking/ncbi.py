@@ -26,6 +26,7 @@ from medvlp.knowledge.graph import DiseaseGraph
 
 OURS = "ours"
 PEER = "scispacy"
+PEER_TEXTS = "scispacy_texts"
 TITLES = {
     "equal": "floor: same name (`graph.find`)",
     "training": "floor: mentions of the training part by heart",
@@ -89,15 +90,19 @@ def run(config: LinkingConfig, out: Path) -> dict[str, Any]:
     # a recogniser hands a linker all entities of a text, so both get every name of the graph, not diseases alone
     wide = Linker(graph, exact.config.model_copy(update={"semantic_types": []}))
     spanned = [(d.text, sorted({(link.start, link.end) for link in wide.link(d.text)})) for d in development]
-    for name, linker in (("exact", wide), ("full", linkers[OURS]), (PEER, exact)):
-        if name != PEER or config.scispacy:
-            console.print(f"speed: {name}")
-            repeats = 1 if name == "full" else config.repeats  # it remembers the vectors of names it has met
-            speeds[name] = measure(name, linker, spanned, repeats, out, index)
+    for name, linker in (("exact", wide), ("full", linkers[OURS])):
+        console.print(f"speed: {name}")
+        repeats = 1 if name == "full" else config.repeats  # it remembers the vectors of names it has met
+        speeds[name] = measure(name, linker, spanned, repeats, out)
     if config.scispacy:
         peer_answers, finds_itself = _peer_answers(graph, exact, development, index)
         answers |= peer_answers
-        speeds[PEER]["finds_itself"] = finds_itself
+        for name, recogniser in ((PEER, None), (PEER_TEXTS, config.recogniser)):
+            if name == PEER or recogniser is not None:
+                console.print(f"speed: {name}")
+                peer = {"index_file": str(index), "recogniser": recogniser}
+                found = measure(name, exact, spanned, config.repeats, out, peer)
+                speeds[name] = {**found, "finds_itself": finds_itself}
     return _table(
         config, development, truth, answers, floor, _mention_arms(graph, arm, linkers, full), speeds, full, train
     )
@@ -208,7 +213,8 @@ def _table(
             kind: f1_scores(span_counts(documents, found, kind == "strict"), [d.key for d in documents], draws)
             for kind in ("strict", "overlap")
         }
-    others = [name for name in (PEER, "exact", "training") if name in links]
+    right["training"] = by_heart
+    pairs = ((OURS, PEER), ("rerank", PEER), (OURS, "exact"), (OURS, "training"))
     return {
         "task": "ncbi",
         "num_documents": len(documents),
@@ -216,10 +222,11 @@ def _table(
         "num_training_documents": len(train),
         "ceiling": mean_interval(np.array([truth.reachable(i) for i in ids], dtype=float), case_N, draws),
         "links": {name: links[name] for name in TITLES if name in links},
-        "differences": {
-            name: mean_difference(right[OURS], by_heart if name == "training" else right[name], case_N, draws)
-            for name in others
-        },
+        "differences": [
+            {"first": one, "second": other, **mean_difference(right[one], right[other], case_N, draws)}
+            for one, other in pairs
+            if one in right and other in right
+        ],
         "mentions": mentions,
         "speeds": speeds,
         "fitted": {

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data_prep.text.linking.lexicon import TRUSTED
+from medvlp.errors import MissingExtraError
 from medvlp.io import require
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ class SciSpacy:
     """
 
     def __init__(
-        self, graph: DiseaseGraph, rows: Collection[int], index_file: str | None = None, min_df: int = 10
+        self,
+        graph: DiseaseGraph,
+        rows: Collection[int],
+        index_file: str | None = None,
+        min_df: int = 10,
+        recogniser: str | None = None,
     ) -> None:
         """Build the knowledge base of the given concepts and its index.
 
@@ -45,9 +51,10 @@ class SciSpacy:
             rows: The concepts to take.
             index_file: Where the index is kept; it is built if it is not there.
             min_df: 3-grams of fewer names are left out; scispaCy's is 10.
+            recogniser: An installed spaCy pipeline, of which the recogniser runs before the linker in :meth:`link`.
 
         Raises:
-            MissingExtraError: If scispaCy is not installed.
+            MissingExtraError: If scispaCy or the recogniser is not installed.
         """
         require("scispacy", "nlp")
         nmslib, spacy = require("nmslib", "nlp"), require("spacy", "nlp")
@@ -81,6 +88,7 @@ class SciSpacy:
         step = max(1, len(kept) // _ASKED)
         self.finds_itself = self._finds_itself(kept[::step])
         self._nlp = spacy.blank("en")
+        self._recognise = self._nlp if recogniser is None else _load(spacy, recogniser)
         self._detector = AbbreviationDetector(self._nlp)
         self._linker = EntityLinker(candidate_generator=self.generator, k=_NEIGHBOURS)
 
@@ -102,8 +110,19 @@ class SciSpacy:
         return found
 
     def link(self, text: str, spans: Spans) -> int:
-        """Run the pipe without a recogniser, whose mentions are given; return how many were linked."""
-        doc = self._detector(self._nlp(text))
+        """Run the pipe on a text; return how many mentions were linked.
+
+        The mentions are the given ones, whatever the recogniser finds: a general one finds no diseases.
+        """
+        doc = self._detector(self._recognise(text))
         ents = [doc.char_span(start, end, label="mention", alignment_mode="expand") for start, end in spans]
         doc.ents = require("spacy.util", "nlp").filter_spans(ents)
         return sum(bool(ent._.kb_ents) for ent in self._linker(doc).ents)
+
+
+def _load(spacy: Any, recogniser: str) -> Any:
+    try:
+        return spacy.load(recogniser, enable=["tok2vec", "ner"])
+    except OSError:
+        remedy = "pip install it, or set recogniser to null"
+        raise MissingExtraError("no such spaCy pipeline is installed", item=recogniser, remedy=remedy) from None

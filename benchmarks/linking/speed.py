@@ -1,7 +1,7 @@
 """One arm's speed and peak memory, measured in a process of its own: ``python -m benchmarks.linking.speed REQUEST``.
 
 The request is a JSON file: ``arm`` (exact, full or scispacy), ``linker`` and ``fitted`` as JSON texts, ``documents``
-(texts with their spans), ``rows`` (concepts of the peer's knowledge base), ``index`` (where its index is kept),
+(texts with their spans), ``rows`` (concepts of the peer's knowledge base), ``peer`` (what it is made with, or null),
 ``repeats`` and ``answer`` (file to write).
 """
 
@@ -26,17 +26,23 @@ Spanned = tuple[str, list[tuple[int, int]]]
 
 
 def measure(
-    arm: str, linker: Linker, documents: Sequence[Spanned], repeats: int, folder: Path, index: Path
+    arm: str,
+    linker: Linker,
+    documents: Sequence[Spanned],
+    repeats: int,
+    folder: Path,
+    peer: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run an arm on documents in a child process.
 
     Args:
-        arm: ``exact`` and ``full`` link texts with a linker like the one given; ``scispacy`` links the given spans.
+        arm: Its name.
         linker: Its configuration and fit, or for the peer its concepts, go to the child.
         documents: Texts, each with the spans that the peer is given.
         repeats: Timed passes.
         folder: Where request and answer are written.
-        index: The peer's index, built if it is not there.
+        peer: For scispaCy, which links the given spans, its ``index_file`` and ``recogniser``; otherwise texts are
+            linked with a linker like the one given.
 
     Returns:
         ``documents_per_second`` of the fastest pass and the same per second of processor time, ``start_seconds``,
@@ -47,10 +53,10 @@ def measure(
         "arm": arm,
         "linker": linker.config.model_dump_json(),
         "fitted": linker.fitted.model_dump_json() if linker.fitted is not None else None,
-        "rows": sorted(linker.rows) if arm == "scispacy" else [],
+        "rows": sorted(linker.rows) if peer is not None else [],
         "documents": [[text, spans] for text, spans in documents],
         "repeats": repeats,
-        "index": str(index),
+        "peer": peer,
         "answer": str(answer),
     }
     write_json(request, asked)
@@ -99,10 +105,10 @@ def _peak_mb() -> float:
 def _arm(asked: dict[str, Any]) -> Callable[[str, list[tuple[int, int]]], Any]:
     config = LinkerConfig.model_validate_json(asked["linker"])
     graph = DiseaseGraph.load(resolve_path(config.graph))
-    if asked["arm"] == "scispacy":
+    if asked["peer"] is not None:
         from benchmarks.linking.peers import SciSpacy
 
-        return SciSpacy(graph, asked["rows"], asked["index"]).link
+        return SciSpacy(graph, asked["rows"], **asked["peer"]).link
     fitted = Fitted.model_validate_json(asked["fitted"]) if asked["fitted"] is not None else None
     linker = Linker(graph, config, fitted=fitted)
     return lambda text, _: [(link.start, link.end, link.concept, link.score) for link in linker.link(text)]

@@ -50,6 +50,9 @@ class LinkerConfig(Config):
     max_concepts: int = Field(1, ge=1, description="Concepts of one mention that remain where a name has several.")
     num_candidates: int = Field(20, ge=1, description="Nearest names that the fuzzy tier looks at.")
     propose: bool = Field(True, description="Let the fuzzy tier look for mentions of its own, not only in given spans.")
+    chunker: str | None = Field(
+        None, description="Installed spaCy pipeline whose noun chunks are proposed; null proposes windows by rule."
+    )
     nil_threshold: float = Field(0.75, ge=0.0, le=1.0, description="Least score of a fuzzy link; `fitted` replaces it.")
     proposal_threshold: float = Field(
         0.9, ge=0.0, description="Least score of a proposed mention; `fitted` replaces it."

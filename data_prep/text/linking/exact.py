@@ -10,9 +10,9 @@ Shape letters: N words of the text, L lengths of a stretch, P padded number of w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -29,8 +29,7 @@ REORDERED_SCORE = 0.95
 _SHOUTING = 0.7
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """Words ``first`` to ``last`` (inclusive) name these concepts."""
 
     first: int
@@ -54,60 +53,70 @@ class ExactIndex:
         self._table[sums >> _SHIFT] = True
         self._forms = _acronym_forms(self.lexicon.acronyms)
 
-    def matches(self, words: Words, text: str) -> Iterator[Match]:
-        """Yield all matches, overlapping ones too; a match never crosses the end of a sentence."""
+    def matches(self, words: Words, text: str) -> list[Match]:
+        """Return all matches, overlapping ones too; a match never crosses the end of a sentence."""
         if not len(words):
-            return
-        yield from self._acronyms(words, text)
-        for first, length in self._likely(words):
-            last = first + length - 1
-            inside = self.word_order and words.clause[first] == words.clause[last]
-            owners, score = self._look_up(words.keys[first : last + 1], inside)
-            if owners:
-                surface = normalise(text[words.starts[first] : words.ends[last]]) if len(owners) > 1 else ""
-                yield Match(first, last, best(owners, surface), score)
+            return []
+        found = self._acronyms(words, text)
+        names, keys, sentence = self.lexicon.names, words.keys, words.sentence
+        for first, last in self._likely(words):
+            if sentence[first] != sentence[last] or not (words.opens[first] and words.closes[last]):
+                continue
+            score = 1.0
+            owners = names.get(keys[first] if first == last else " ".join(keys[first : last + 1]))
+            if owners is None:
+                if first == last or not self.word_order or words.clause[first] != words.clause[last]:
+                    continue
+                owners, score = self._reordered(keys[first : last + 1]), REORDERED_SCORE
+                if not owners:
+                    continue
+            if len(owners) > 1:
+                owners = best(owners, normalise(text[words.starts[first] : words.ends[last]]))
+            found.append(Match(first, last, owners, score))
+        return found
 
     def _likely(self, words: Words) -> list[list[int]]:
-        """First word and number of words of the stretches whose sum is in the table."""
+        """First and last words of the stretches whose sum is in the table."""
         count, width = len(words), min(self.lexicon.longest, _LONGEST, len(words))
         total_P = np.zeros(count + width, dtype=np.uint64)
-        np.cumsum(np.array(list(map(_number, words.keys)), dtype=np.uint64), out=total_P[1 : count + 1])
+        np.cumsum(np.array([_number(word) for word in words.keys], dtype=np.uint64), out=total_P[1 : count + 1])
+        total_P[count + 1 :] = total_P[count]
         sum_NL = sliding_window_view(total_P[1:], width) - total_P[:count, None]
-        hit_NL = self._table[sum_NL >> _SHIFT]
-        padded_P = np.full(count + width - 1, -1)
-        padded_P[:count] = words.sentence
-        hit_NL &= sliding_window_view(padded_P, width) == padded_P[:count, None]
-        if not (all(words.opens) and all(words.closes)):
-            padded_P[:count] = words.closes
-            hit_NL &= np.array(words.opens)[:, None] & (sliding_window_view(padded_P, width) == 1)
+        hit_NL = self._table.take((sum_NL >> _SHIFT).view(np.int64))
+        hit_NL[_beyond(count, width)] = False
         found_HX = np.argwhere(hit_NL)
-        found_HX[:, 1] += 1
+        found_HX[:, 1] += found_HX[:, 0]
         return found_HX.tolist()
 
     def find(self, words: Words, text: str) -> tuple[list[Owner], float]:
         """Return the concepts that a whole text names, and the score; none and 0 if it is no name."""
         if len(words) == 1 and (owners := self._forms.get(words.raw[0])):
             return best(owners, words.raw[0]), 1.0
-        owners, score = self._look_up(words.keys, self.word_order) if len(words) else ([], 0.0)
-        return best(owners, normalise(text)), score
+        if owners := self.lexicon.names.get(" ".join(words.keys)):
+            return best(owners, normalise(text)), 1.0
+        owners = self._reordered(words.keys) if self.word_order and len(words) > 1 else []
+        return best(owners, normalise(text)), REORDERED_SCORE if owners else 0.0
 
-    def _look_up(self, keys: list[str], any_order: bool) -> tuple[list[Owner], float]:
-        if owners := self.lexicon.names.get(" ".join(keys)):
-            return owners, 1.0
-        if any_order and len(keys) > 1:
-            found = [o for name in self.lexicon.reordered.get(unordered(keys), ()) for o in self.lexicon.names[name]]
-            return list({owner.row: owner for owner in found}.values()), REORDERED_SCORE if found else 0.0
-        return [], 0.0
+    def _reordered(self, keys: list[str]) -> list[Owner]:
+        names = self.lexicon.reordered.get(unordered(keys), ())
+        return list({owner.row: owner for name in names for owner in self.lexicon.names[name]}.values())
 
-    def _acronyms(self, words: Words, text: str) -> Iterator[Match]:
+    def _acronyms(self, words: Words, text: str) -> list[Match]:
         found = [position for position, raw in enumerate(words.raw) if raw in self._forms]
-        if found:
-            letters = sum(map(str.isalpha, text))
-            shouting = sum(map(str.isupper, text)) > _SHOUTING * letters
-            for position in found:
-                raw = words.raw[position]
-                if not (shouting and raw.casefold() in ENGLISH):
-                    yield Match(position, position, best(self._forms[raw], raw), 1.0)
+        if found and _shouts(text):
+            found = [position for position in found if words.raw[position].casefold() not in ENGLISH]
+        raw = words.raw
+        return [Match(position, position, best(self._forms[raw[position]], raw[position]), 1.0) for position in found]
+
+
+def _beyond(count: int, width: int) -> NDArray[np.bool_]:
+    """Stretches that would end behind the last word, (N, L)."""
+    return np.add.outer(np.arange(count), np.arange(width)) >= count
+
+
+def _shouts(text: str) -> bool:
+    """Tell whether a text is written in capitals, so that they tell nothing of acronyms."""
+    return sum(map(str.isupper, text)) > _SHOUTING * sum(map(str.isalpha, text))
 
 
 def _acronym_forms(acronyms: dict[str, list[Owner]]) -> dict[str, list[Owner]]:

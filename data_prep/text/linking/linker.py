@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from data_prep.text.linking import abbreviations, lexicon
 from data_prep.text.linking.abbreviations import Definition
@@ -17,6 +17,7 @@ from data_prep.text.linking.fuzzy import FuzzyIndex
 from data_prep.text.linking.lexicon import Lexicon, Owner
 from data_prep.text.linking.links import Link, resolve
 from data_prep.text.linking.lists import parts
+from data_prep.text.linking.proposals import load_parser, noun_chunks, windows
 from data_prep.text.linking.rerank import Reranker
 from data_prep.text.linking.words import Words, key, read
 from medvlp.config import load_as, resolve_path
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _DESIGNATOR = re.compile(r"\d|^\w$")
 _LACKING, _ADDED = 0.2, 0.05
 _LONGEST_MENTION = 300
-_WIDEST = 6
 _LEAST_PROPOSED = 0.8
 _MIN_NAMES_OF_HEAD = 3
 
@@ -151,12 +151,12 @@ class Linker:
         found = [link for link in self._matched(text, words) if link.text not in defined] if self._use_exact else []
         for short, definition in defined.items():
             long = text[definition.long_start : definition.long_end]
-            for chosen in self._decide([self._full_name(long)], self._proposal_threshold)[0]:
+            for chosen in self._meant(long):
                 found.extend(self._as_link(text, start, end, chosen) for start, end in uses[short])
         return resolve(found)
 
     def proposed(self, text: str, links: Sequence[Link], threshold: float) -> list[Link]:
-        """Return links of mentions that no name spells out: stretches that end in a word in which names often end.
+        """Return links of mentions that no name spells out: noun chunks, or stretches that end as names often do.
 
         Args:
             text: The text.
@@ -167,7 +167,7 @@ class Linker:
             return []
         spans = [
             (start, end)
-            for start, end in proposals(read(text), self._heads, self._vocabulary)
+            for start, end in self._proposable(text)
             if not any(link.start < end and start < link.end and not _wider(start, end, link) for link in links)
         ]
         near = self._nearest([text[start:end] for start, end in spans])
@@ -238,7 +238,8 @@ class Linker:
                 if "rerank" in self.config.tiers:
                     candidates = self._reranked([text[start:end]], [candidates])[0]
                 candidates = sorted(candidates, key=self.order)[: self.config.max_concepts]
-            links.extend(self._as_link(text, start, end, candidate) for candidate in candidates)
+            for candidate in candidates:
+                links.append(self._as_link(text, start, end, candidate))
             if self.config.lists and match.last > match.first > 0 and self._after_joiner(text, words, match.first):
                 links.extend(self._joined(text, words, match.first, end))
         return links
@@ -312,10 +313,17 @@ class Linker:
 
     # ------------------------------------------------------------------ inside
 
-    def _full_name(self, long: str) -> str:
-        """A long form as defined, or with the word that completes it to a name: "von Hippel-Lindau (VHL) disease"."""
-        completed = (long, f"{long} disease", f"{long} syndrome")
-        return next((name for name in completed if self._is_name(name)), long)
+    def _proposable(self, text: str) -> list[tuple[int, int]]:
+        if self.config.chunker is not None:
+            return noun_chunks(self._parser, text)
+        return windows(read(text), self._heads, self._vocabulary)
+
+    def _meant(self, long: str) -> list[Candidate]:
+        """Concepts of a long form as defined, or as completed to a name: "von Hippel-Lindau (VHL) disease"."""
+        for name in (long, f"{long} disease", f"{long} syndrome"):
+            if self._use_exact and (found := self._exactly(name)):
+                return self.candidates([name])[0][: self.config.max_concepts] if len(found) > 1 else found
+        return self._decide([long], self._proposal_threshold)[0] if self.uses_nearest else []
 
     def _pieces(self, mention: str) -> list[str]:
         return [mention] if not self.config.lists or self._is_name(mention) else parts(mention, self._is_name)
@@ -378,6 +386,10 @@ class Linker:
         return self._reranker if self._reranker is not None else Reranker.load(str(self.config.encoder))
 
     @cached_property
+    def _parser(self) -> Any:
+        return load_parser(str(self.config.chunker))
+
+    @cached_property
     def _heads(self) -> frozenset[str]:
         ends = Counter(name.rpartition(" ")[2] for name in self._lexicon.names)
         return frozenset(word for word, count in ends.items() if count >= _MIN_NAMES_OF_HEAD and not word.isdigit())
@@ -410,16 +422,3 @@ def agreement(mention: str, name: str) -> float:
     """
     said, named = ({word for word in text.split() if _DESIGNATOR.search(word)} for text in (mention, name))
     return 1.0 - _LACKING * bool(said - named) - _ADDED * bool(named - said)
-
-
-def proposals(words: Words, heads: frozenset[str], vocabulary: frozenset[str]) -> list[tuple[int, int]]:
-    """Return spans of two to six words of one clause, all in the vocabulary, that end in one of the ``heads``."""
-    spans: list[tuple[int, int]] = []
-    for last, word in enumerate(words.keys):
-        if word not in heads:
-            continue
-        for first in range(last - 1, max(-1, last - _WIDEST), -1):
-            if words.clause[first] != words.clause[last] or words.keys[first] not in vocabulary:
-                break
-            spans.append((words.starts[first], words.ends[last]))
-    return spans

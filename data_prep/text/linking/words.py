@@ -25,7 +25,7 @@ _GREEK = {
     for code in range(ord("α"), ord("ω") + 1)
 }
 _ROMAN = {"ii": 2, "iii": 3, "iv": 4, "vi": 6, "vii": 7, "viii": 8, "ix": 9, "xi": 11, "xii": 12, "xiii": 13}
-_ROMAN_LETTERS = {"i": 1, "v": 5, "x": 10}
+_ROMAN_LETTERS = {"i": "1", "v": "5", "x": "10"}
 _NUMBERED = frozenset(
     ["type", "stage", "grade", "class", "group", "factor", "phase", "complex", "zone", "nerve", "level", "category"]
 )
@@ -49,6 +49,7 @@ _PREFIXES = frozenset(
         "micro",
     ]
 )
+_SPECIAL = _PREFIXES | frozenset(_ROMAN_LETTERS)
 _VOWEL_SIS = re.compile(r"(?<=[aeoy]s)(?:is|es|e)$")
 _STRONG_ES = re.compile(r"(?:ss|sh|ch|x|z|us)es$")
 
@@ -101,6 +102,8 @@ def read(
     sentence = clause = previous_end = skip_to = 0
     previous, after_prefix = "", False
     special = bool(replaced or left_out)
+    append_key, append_start, append_end = keys.append, starts.append, ends.append
+    append_sentence, append_clause, append_raw = sentences.append, clauses.append, raw.append
     for match in _WORD.finditer(text):
         word, start = match[0], match.start()
         if special and start < skip_to:
@@ -133,22 +136,24 @@ def read(
             previous_end, previous, after_prefix = skip_to, "", False
             continue
         for key in _keys(word):
-            if previous in _NUMBERED and key in _ROMAN_LETTERS:
-                key = str(_ROMAN_LETTERS[key])
-            previous = key
             if after_prefix:
                 after_prefix = False
                 if start - ends[-1] == 1:
                     keys[-1], ends[-1], raw[-1] = keys[-1] + key, end, text[starts[-1] : end]
+                    previous = key
                     continue
-            if key in _PREFIXES:
-                after_prefix = True
-            keys.append(key)
-            starts.append(start)
-            ends.append(end)
-            sentences.append(sentence)
-            clauses.append(clause)
-            raw.append(word)
+            if key in _SPECIAL:
+                if key in _PREFIXES:
+                    after_prefix = True
+                elif key in _ROMAN_LETTERS and previous in _NUMBERED:
+                    key = _ROMAN_LETTERS[key]
+            previous = key
+            append_key(key)
+            append_start(start)
+            append_end(end)
+            append_sentence(sentence)
+            append_clause(clause)
+            append_raw(word)
     opens, closes = [True] * len(keys), [True] * len(keys)
     for position, (opening, closing) in inner.items():
         opens[position], closes[position] = opening, closing
