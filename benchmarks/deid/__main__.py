@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.common.marks import put_between
 from medvlp.errors import MedvlpError
 from medvlp.io import write_json, write_text
 
@@ -24,17 +25,22 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=None, help="folder for deid.json and deid.md")
     parser.add_argument("--names", default=None, metavar="MODEL", help="a spaCy model that finds further names")
     parser.add_argument(
-        "--write-docs", type=Path, default=None, metavar="PAGE", help="a page with marks <!-- deid:FILE --> to fill in"
+        "--write-docs",
+        type=Path,
+        default=None,
+        metavar="PAGE",
+        help="also put each table between the marks `deid FILE` of a page",
     )
     arguments = parser.parse_args()
     try:
-        from benchmarks.deid.score import markdown, results, write_tables
+        from benchmarks.deid.score import markdown, results
         from data_prep.deid.recogniser import spacy_recogniser
 
         recogniser = None if arguments.names is None else spacy_recogniser(arguments.names)
         found = [results(path, recogniser) for path in arguments.texts]
         if arguments.write_docs is not None:
-            write_tables(arguments.write_docs, found)
+            for one in found:
+                put_between(arguments.write_docs, f"deid {one['texts']}", markdown(one))
     except MedvlpError as error:
         print(f"error: {error}", file=sys.stderr)
         return USER_ERROR

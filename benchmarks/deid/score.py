@@ -14,7 +14,6 @@ from scipy.stats import binomtest
 from data_prep.deid.spans import KINDS, Span
 from data_prep.deid.text import ENGINE, Recogniser, find_identifiers
 from medvlp.errors import DataError
-from medvlp.io import write_text
 
 Finder = Callable[[str], Sequence[Span]]
 _LEVEL = 0.95
@@ -141,24 +140,6 @@ def markdown(found: dict[str, Any]) -> str:
             f"| remove {name} | {_cell(row['covered'])} | {_cell(row['precision'])} | {_cell(floor['keep'])} |"
         )
     return "\n".join(lines)
-
-
-def write_tables(page: Path, found: Sequence[dict[str, Any]]) -> None:
-    """Put each file's table between the marks ``<!-- deid:FILE -->`` and ``<!-- deid:end -->`` of a page.
-
-    Raises:
-        DataError: The page is absent, or has no marks for one of the files; it is left as it was.
-    """
-    if not page.is_file():
-        raise DataError("file not found", item=page, remedy="check the path")
-    text = page.read_text(encoding="utf-8")
-    for one in found:
-        head, mark, rest = text.partition(f"<!-- deid:{one['texts']} -->\n")
-        _, end, tail = rest.partition("<!-- deid:end -->")
-        if not mark or not end:
-            raise DataError(f"no marks for {one['texts']}", item=page, remedy="see benchmarks/deid")
-        text = f"{head}{mark}{markdown(one)}\n{end}{tail}"
-    write_text(page, text)
 
 
 def _cell(value: dict[str, Any]) -> str:

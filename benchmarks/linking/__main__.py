@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.command import run_command
+from benchmarks.common.marks import put_between
 from medvlp.io import write_json, write_text
 
 
@@ -25,14 +26,14 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _work(config: Any, arguments: Any) -> str:
     from benchmarks.linking import ncbi, roco
-    from benchmarks.linking.table import markdown, write_docs
+    from benchmarks.linking.table import markdown
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     table = (ncbi if config.task == "ncbi" else roco).run(config, arguments.out)
     write_json(arguments.out / f"{config.task}.json", table)
     write_text(arguments.out / f"{config.task}.md", markdown(table))
     if arguments.write_docs is not None:
-        write_docs(arguments.write_docs, config.task, markdown(table))
+        put_between(arguments.write_docs, f"linking {config.task}", markdown(table))
     return markdown(table)
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from benchmarks.linking.ncbi import MENTION_TITLES, OURS, PEER, PEER_TEXTS, TITLES
-from medvlp.errors import DataError
-from medvlp.io import write_text
 
 _SPEED_TITLES = {
     "exact": "exact tier, all names of the graph",
@@ -20,20 +17,6 @@ _SPEED_TITLES = {
 def markdown(table: dict[str, Any]) -> str:
     """Return the table of a task."""
     return _roco(table) if table["task"] == "roco" else _ncbi(table)
-
-
-def write_docs(page: Path, task: str, text: str) -> None:
-    """Put a table between the marks of its task on a page.
-
-    Raises:
-        DataError: The page lacks the marks.
-    """
-    begin, end = f"<!-- linking {task}: begin -->", f"<!-- linking {task}: end -->"
-    old = page.read_text(encoding="utf-8")
-    if old.count(begin) != 1 or old.count(end) != 1:
-        raise DataError("the page lacks the marks of the table", item=page, remedy=f"add the lines {begin} and {end}")
-    before, _, rest = old.partition(begin)
-    write_text(page, f"{before}{begin}\n\n{text.strip()}\n\n{end}{rest.partition(end)[2]}")
 
 
 def _ncbi(table: dict[str, Any]) -> str:

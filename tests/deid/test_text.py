@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.deid import __main__ as command
 from benchmarks.deid import score
 from data_prep.deid.spans import KINDS, Span
 from data_prep.deid.text import deidentify_text, find_identifiers
@@ -169,7 +170,7 @@ def test_the_development_texts(path):
     assert found["keep"]["value"] > 0.98
 
 
-def test_scores_by_hand(tmp_path):
+def test_scores_by_hand(tmp_path, monkeypatch):
     rows = [
         {
             "text": "Dr Smith, 3/4/2020, Hodgkin",
@@ -198,15 +199,11 @@ def test_scores_by_hand(tmp_path):
     assert set(kinds) == {*KINDS, "all"}
     assert "| name | 1 | 1.000" in score.markdown(score.results(path))
     page = tmp_path / "page.md"
-    page.write_text("a\n<!-- deid:t.jsonl -->\nold\n<!-- deid:end -->\nb\n")
-    score.write_tables(page, [score.results(path)])
-    assert page.read_text().startswith("a\n<!-- deid:t.jsonl -->\n2 texts of `t.jsonl`")
-    assert page.read_text().endswith("\n<!-- deid:end -->\nb\n")
+    page.write_text("a\n<!-- deid t.jsonl: begin -->\nold\n<!-- deid t.jsonl: end -->\nb\n")
+    monkeypatch.setattr("sys.argv", ["deid", str(path), "--write-docs", str(page)])
+    assert command.main() == 0
+    assert page.read_text().startswith("a\n<!-- deid t.jsonl: begin -->\n2 texts of `t.jsonl`")
     assert "old" not in page.read_text()
-    page.write_text("no marks")
-    with pytest.raises(ValueError, match=r"page\.md: no marks for t\.jsonl"):
-        score.write_tables(page, [score.results(path)])
-    assert page.read_text() == "no marks"
     path.write_text('{"text": "a", "spans": [[0, 5, "name"]]}')
     with pytest.raises(ValueError, match=r"t\.jsonl: line 1 has a place outside its text"):
         score.read_planted(path)
