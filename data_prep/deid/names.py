@@ -6,7 +6,6 @@ follows. Nothing else is: "Hodgkin lymphoma", "Barrett oesophagus" and "Swan-Gan
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
 
@@ -19,21 +18,15 @@ from data_prep.deid.name_patterns import (
     BEFORE_CREDENTIAL,
     BEFORE_DOTTED,
     BEFORE_INITIALS,
-    BEHIND,
     CAPITALISED,
     CARET,
     COLON,
     COLON_LABEL,
     COMMA,
-    CREDENTIAL,
     CREDENTIALS,
-    DIRECTLY_BEHIND,
     DOTTED_INITIALS,
-    ENDS,
-    GAP,
     GIVEN_INITIAL,
     GREETING,
-    INITIAL_ALONE,
     INITIAL_SURNAME,
     INITIALS,
     LABEL_REACH,
@@ -42,10 +35,8 @@ from data_prep.deid.name_patterns import (
     LAST_INITIAL,
     LAST_WORD,
     LINE_NAME,
-    LIST_GAP,
     LISTED_NAME,
     LOWER_LABEL,
-    MAX_WORDS,
     MIDDLE,
     MIDDLE_INITIAL,
     NAME_AND_AGE,
@@ -53,7 +44,6 @@ from data_prep.deid.name_patterns import (
     NAME_CHAIN,
     NAMES_FOLLOW,
     NEVER,
-    NICKNAME,
     PAIR_OF_INITIALS,
     PARTICLES,
     PARTS,
@@ -74,17 +64,9 @@ from data_prep.deid.name_patterns import (
     WEAK_TITLES,
     WORD,
 )
+from data_prep.deid.one_name import ambiguous, is_eponym, is_known, is_surname, may_be_name, read_names, surname_shaped
 from data_prep.deid.spans import Span
-from data_prep.deid.words import (
-    AMBIGUOUS_NAMES,
-    EPONYM_NOUNS,
-    EPONYM_PHRASES,
-    eponyms,
-    given_names,
-    is_common,
-    is_report_word,
-    surnames,
-)
+from data_prep.deid.words import eponyms, given_names, is_common
 
 
 def names(text: str) -> Iterator[Span]:
@@ -104,12 +86,12 @@ def _titled(text: str) -> Iterator[tuple[int, int]]:
             continue
         if title in WEAK_TITLES and (is_common(first[0]) or not first[0][0].isupper() or first[0].lower() in eponyms()):
             continue
-        if title in ("MR", "MRS", "DR") and "." not in match[0] and (not _is_surname(first[0]) or is_common(first[0])):
+        if title in ("MR", "MRS", "DR") and "." not in match[0] and (not is_surname(first[0]) or is_common(first[0])):
             continue
         plural = title.lower() == "drs"
         lower = title.lower() in ("dr", "drs", "mr", "mrs", "prof")
-        for start, end in _read(text, match.end(), sure=True, several=plural, lower=lower):
-            if title not in WEAK_TITLES or not _is_eponym(text, start, end):
+        for start, end in read_names(text, match.end(), sure=True, several=plural, lower=lower):
+            if title not in WEAK_TITLES or not is_eponym(text, start, end):
                 yield start, end
 
 
@@ -125,9 +107,9 @@ def _labelled(text: str) -> Iterator[tuple[int, int]]:
         while title is not None:
             start = title.end()
             title = TITLE.match(text, start)
-        yield from _read(text, start, several=True, last_first=True)
+        yield from read_names(text, start, several=True, last_first=True)
     for match in LOWER_LABEL.finditer(text):
-        yield from _read(text, match.end(), lower=True, last_first=True)
+        yield from read_names(text, match.end(), lower=True, last_first=True)
     for match in CARET.finditer(text) if "^" in text else ():
         yield match.span()
     for match in INITIALS.finditer(text):
@@ -135,7 +117,7 @@ def _labelled(text: str) -> Iterator[tuple[int, int]]:
         if not usual and BEFORE_INITIALS.search(text[max(0, match.start() - 32) : match.start()]):
             yield match.span()
     for match in BABY.finditer(text):
-        yield from _read(text, match.end(), sure=True)
+        yield from read_names(text, match.end(), sure=True)
 
 
 def _told(text: str, words: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
@@ -149,11 +131,11 @@ def _told(text: str, words: list[re.Match[str]]) -> Iterator[tuple[int, int]]:
         introduced = told or ROLE_NO_COLON.search(before) or GREETING.search(before)
         if not introduced and not (SIGN_OFF.search(before) and TO_LINE_END.match(text, match.start())):
             continue
-        for start, end in _read(text, match.start(), several=told):
+        for start, end in read_names(text, match.start(), several=told):
             found = text[start:end].split()
             if len(found) == 1 and not _lone_name(found[0], before, told):
                 continue
-            if not _is_eponym(text, start, end):
+            if not is_eponym(text, start, end):
                 yield start, end
 
 
@@ -161,9 +143,9 @@ def _lone_name(word: str, before: str, told: bool) -> bool:
     """Whether one capitalised word behind a verb, a role or a relative is a name although nothing follows it."""
     bare = word.rstrip(".'’").lower()
     if word.isupper() and not before[-16:].isupper():  # a gene or a scale, where the text around is not in capitals
-        return len(bare) > 4 and _known(word) and NAMES_FOLLOW.search(before) is not None
-    odd = bare in _ambiguous() or any(part in eponyms() for part in PARTS.split(bare))
-    if _known(word):
+        return len(bare) > 4 and is_known(word) and NAMES_FOLLOW.search(before) is not None
+    odd = bare in ambiguous() or any(part in eponyms() for part in PARTS.split(bare))
+    if is_known(word):
         return not odd or NAMES_FOLLOW.search(before) is not None
     return word.istitle() and len(bare) > 2 and not odd and NAMES_FOLLOW.search(before) is not None
 
@@ -182,14 +164,14 @@ def _unlisted(text: str, words: list[re.Match[str]]) -> Iterator[tuple[int, int]
         end = chain.end()
         if len(full) < 2 or any(_not_a_person(word) for word in full) or len(set(map(str.isupper, full))) > 1:
             continue
-        listed = [_known(word) for word in full]
+        listed = [is_known(word) for word in full]
         apart = BEFORE_APART.search(text[max(0, match.start() - 14) : match.start()]) and AFTER_APART.match(text, end)
         enough = sum(listed) >= (2 if full[0].isupper() else 1) if not apart else any(listed) or not full[0].isupper()
         if not enough or (
             PLACE_BEHIND.match(text, end) or PLACE_BEFORE.search(text[max(0, match.start() - 12) : match.start()])
         ):
             continue
-        if not _is_eponym(text, match.start(), end):
+        if not is_eponym(text, match.start(), end):
             yield match.start(), end
             done = end
 
@@ -230,24 +212,24 @@ def _initials(text: str) -> Iterator[tuple[int, int]]:
             yield match.span(2)
     for match in GIVEN_INITIAL.finditer(text):
         lower = match[1].lower()
-        if len(lower) > 3 and lower in given_names() and not is_common(lower) and lower not in _ambiguous():
+        if len(lower) > 3 and lower in given_names() and not is_common(lower) and lower not in ambiguous():
             yield match.span()
     for match in LAST_INITIAL.finditer(text):
-        if _is_surname(match[1]) and not is_common(match[1]) and match[1].lower() not in _ambiguous():
+        if is_surname(match[1]) and not is_common(match[1]) and match[1].lower() not in ambiguous():
             yield match.span()
 
 
 def _signed(text: str) -> Iterator[tuple[int, int]]:
     """A name alone on the last lines, or in small letters behind a farewell."""
     for match in SMALL_SIGNATURE.finditer(text):
-        if _known(match[1]) or match[1].lower() in given_names():
+        if is_known(match[1]) or match[1].lower() in given_names():
             yield match.span(1)
     for match in SIGNATURE_LINE.finditer(text):
         if not is_common(match[1]) and match[1].lower() in given_names() and match[1].lower() not in eponyms():
             yield match.span(1)
     for match in LISTED_NAME.finditer(text):
         words = match[1].split()
-        if not any(map(is_common, words)) and any(map(_known, words)):
+        if not any(map(is_common, words)) and any(map(is_known, words)):
             yield match.span(1)
 
 
@@ -260,7 +242,7 @@ def _with_degree(text: str) -> Iterator[tuple[int, int]]:
         offset = match.start() - len(before[0])
         words = [(found.start() + offset, found.end() + offset, found[0]) for found in WORD.finditer(before[0])]
         keep = len(words)
-        while keep > 0 and _may_be_name(words[keep - 1][2]):
+        while keep > 0 and may_be_name(words[keep - 1][2]):
             keep -= 1
         if keep < len(words) and any(len(word.rstrip(".")) > 1 for _, _, word in words[keep:]):
             yield words[keep][0], match.start()
@@ -273,13 +255,13 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
         before = text[max(0, match.start() - 14) : match.start()]
         odd = any(part in eponyms() for part in PARTS.split(surname.lower()))
         sure = (
-            (_is_surname(surname) and not odd)
+            (is_surname(surname) and not odd)
             or BEFORE_BY.search(before) is not None
             or (BEFORE_APART.search(before) and AFTER_APART.match(text, match.end()))
         )
         if odd and match[0][:2] in ("L.", "R."):
             continue
-        if sure and not is_common(surname) and not _is_eponym(text, *match.span()):
+        if sure and not is_common(surname) and not is_eponym(text, *match.span()):
             yield match.span()
     given = given_names()
     for match in CAPITALISED.finditer(text):
@@ -291,7 +273,7 @@ def _bare(text: str) -> Iterator[tuple[int, int]]:
     for match in LINE_NAME.finditer(text):
         words = match[1].split()
         last = not text[match.end() :].strip()
-        if (words[0].lower() in given_names() or (last and _is_surname(words[-1]))) and not any(map(is_common, words)):
+        if (words[0].lower() in given_names() or (last and is_surname(words[-1]))) and not any(map(is_common, words)):
             yield match.span(1)
 
 
@@ -306,24 +288,24 @@ def _given_and_surname(text: str, match: re.Match[str]) -> Iterator[tuple[int, i
     if (
         second is not None
         and middle is not None
-        and _surname_shaped(given, second[0], text[second.end() : second.end() + 12])
+        and surname_shaped(given, second[0], text[second.end() : second.end() + 12])
     ):
         end = second.end() - second[0].endswith(".")
         third = MIDDLE.match(text, end)
         further = WORD.match(text, third.end()) if third else None
         if (
             further is not None
-            and _surname_shaped(given, further[0], text[further.end() : further.end() + 12])
-            and _is_surname(further[0])
+            and surname_shaped(given, further[0], text[further.end() : further.end() + 12])
+            and is_surname(further[0])
         ):
             end = further.end() - further[0].endswith(".")
         end -= 2 * text[:end].endswith(("'s", "’s"))
         last = second[0].rstrip(".")
-        strong = _is_surname(last) or not is_common(given)
-        if strong and not _is_eponym(text, match.start(), end):
+        strong = is_surname(last) or not is_common(given)
+        if strong and not is_eponym(text, match.start(), end):
             yield match.start(), end
     elif (
-        not is_common(given) and given.istitle() and given.lower() not in _ambiguous() and VERB.match(text, match.end())
+        not is_common(given) and given.istitle() and given.lower() not in ambiguous() and VERB.match(text, match.end())
     ):
         yield match.span()
 
@@ -332,9 +314,9 @@ def _last_first(text: str, match: re.Match[str]) -> Iterator[tuple[int, int]]:
     comma = COMMA.match(text, match.end())
     first = WORD.match(text, comma.end()) if comma else None
     given = first[0].rstrip(".").lower() if first else ""
-    if first is None or is_common(match[0]) or not (_is_surname(match[0]) or given in given_names()):
+    if first is None or is_common(match[0]) or not (is_surname(match[0]) or given in given_names()):
         return
-    apart = BEFORE_APART.search(text[max(0, match.start() - 14) : match.start()]) and _known(match[0])
+    apart = BEFORE_APART.search(text[max(0, match.start() - 14) : match.start()]) and is_known(match[0])
     if (
         (given not in given_names() and not apart)
         or given in US_STATES
@@ -355,7 +337,7 @@ def _repeated(text: str, found: list[tuple[int, int]]) -> Iterator[Span]:
         word
         for start, end in found
         for word in re.findall(r"[^\W\d_][\w'’-]{2,}", text[start:end])
-        if word[0].isupper() and not is_common(word) and (len(word) > 4 or not word.isupper() or _is_surname(word))
+        if word[0].isupper() and not is_common(word) and (len(word) > 4 or not word.isupper() or is_surname(word))
     }
     if not parts:
         return
@@ -363,147 +345,5 @@ def _repeated(text: str, found: list[tuple[int, int]]) -> Iterator[Span]:
     for match in CAPITALISED.finditer(text):
         word = match[0]
         again = (word in parts or word.title() in parts or word.upper() in parts) and match.start() not in taken
-        if again and not _is_eponym(text, *match.span()):
+        if again and not is_eponym(text, *match.span()):
             yield Span(*match.span(), "name")
-
-
-def _read(
-    text: str, start: int, *, sure: bool = False, several: bool = False, lower: bool = False, last_first: bool = False
-) -> Iterator[tuple[int, int]]:
-    """Read one name, or a list of them, from a place where one is expected.
-
-    Args:
-        text: The text.
-        start: Where the name would begin.
-        sure: The first word is a name whatever it means elsewhere ("Dr. Drain").
-        several: Names may follow after commas and "and".
-        lower: The name may be written without capitals.
-        last_first: The first comma may part the surname from the given name.
-    """
-    while True:
-        end, count = _one_name(text, start, sure, lower)
-        if end == start:
-            return
-        if last_first and count == 1:
-            comma = COMMA.match(text, end)
-            if comma is not None and not CREDENTIAL.match(text, end):
-                given, _ = _one_name(text, comma.end(), False, lower)
-                initial = INITIAL_ALONE.match(text, comma.end())
-                if given > comma.end():
-                    end = given
-                elif initial is not None:
-                    end = initial.end()
-        yield start, end
-        if not several:
-            return
-        credential = CREDENTIAL.match(text, end)
-        while credential is not None:
-            end = credential.end()
-            credential = CREDENTIAL.match(text, end)
-        gap = LIST_GAP.match(text, end)
-        if gap is None:
-            return
-        start = gap.end()
-        title = TITLE.match(text, start)
-        start, last_first = (title.end() if title else start), False
-
-
-def _one_name(text: str, start: int, sure: bool, lower: bool) -> tuple[int, int]:
-    """Return where the name ends (``start`` if there is none) and how many full words it has."""
-    end, position, full = start, start, 0
-    for number in range(MAX_WORDS):
-        match = WORD.match(text, position)
-        if match is None:
-            break
-        word = match[0].rstrip(".")
-        initial = len(word) == 1 and word.isupper()
-        short = match[0] in ("Wm.", "Jas.", "Chas.", "Geo.", "Thos.", "St.", "Ste.")
-        particle = word.lower() in PARTICLES and match[0][0].islower() and number < 4
-        if initial or short:
-            end = match.end() if match[0].endswith(".") and (initial or short) else match.start() + len(word)
-            if short and not match[0].endswith("."):
-                break
-        elif particle:
-            pass
-        elif _fits(text, match, number, full, sure, lower):
-            cut = 2 if word.endswith(("'s", "’s")) else 0
-            end, full = match.start() + len(word) - cut, full + 1
-            if cut or match[0].endswith("."):
-                break
-        else:
-            break
-        gap = NICKNAME.match(text, match.end()) or GAP.match(text, match.end())
-        if gap is None:
-            glued = match[0].endswith(".") and initial and text[match.end() : match.end() + 1].isupper()
-            if not glued:
-                break
-            position = match.end()
-        else:
-            position = gap.end()
-    if full == 0 and not (sure and end > start):
-        return start, 0
-    return end, full
-
-
-def _fits(text: str, match: re.Match[str], number: int, full: int, sure: bool, lower: bool) -> bool:
-    word = match[0].rstrip(".")
-    if not word[0].isupper():
-        if not lower or is_common(word) or full >= 2 or len(word) < 2:
-            return False
-        return full == 0 or _known(word)
-    if word in ABBREVIATIONS or word.lower() in NEVER or re.fullmatch(CREDENTIALS, word):
-        return False
-    if not is_common(word):
-        return True
-    if full == 0:
-        return sure and not (word.isupper() and not _is_surname(word))
-    # An ordinary word behind a name: a surname like "Standing" if the text goes on in small letters.
-    tail = text[match.end() : match.end() + 2]
-    if word.isupper() or full != 1 or is_report_word(word):
-        return False
-    ends = match[0].endswith(".") or re.match(r"[.,;)\n]|$", tail) is not None
-    return ends or (_is_surname(word) and re.match(r" [a-z(]", tail) is not None)
-
-
-def _may_be_name(word: str) -> bool:
-    bare = word.rstrip(".")
-    if len(bare) == 1:
-        return bare.isupper()
-    return bare[0].isupper() and bare not in ABBREVIATIONS and (not is_common(bare) or bare.lower() in PARTICLES)
-
-
-def _surname_shaped(given: str, word: str, behind: str) -> bool:
-    """Whether a word may be the surname to a given name; an ordinary word only if the phrase ends with it."""
-    bare = word.rstrip(".")
-    if len(bare) < 2 or not bare[0].isupper() or bare in ABBREVIATIONS or given.isupper() != bare.isupper():
-        return False
-    if given.isupper():
-        return _is_surname(bare) and not is_common(bare)
-    return not is_common(bare) or (_is_surname(bare) and not is_report_word(bare) and ENDS.match(behind) is not None)
-
-
-def _known(word: str) -> bool:
-    bare = word.rstrip(".").lower().removesuffix("'s").removesuffix("’s")
-    if is_common(bare):
-        return False
-    return any(part in given_names() or part in surnames() for part in PARTS.split(bare))
-
-
-def _is_surname(word: str) -> bool:
-    return any(part in surnames() for part in PARTS.split(word.rstrip(".").lower()))
-
-
-def _is_eponym(text: str, start: int, end: int) -> bool:
-    """Whether what follows, or the phrase itself, makes it a disease, a sign or a device."""
-    if EPONYM_PHRASES.search(text[start : end + 24]):
-        return True
-    behind = BEHIND.match(text, end)
-    if behind is None:
-        return False
-    near = DIRECTLY_BEHIND.match(text, end)
-    return behind[1].lower() in EPONYM_NOUNS or (near is not None and near[1].lower() in EPONYM_NOUNS)
-
-
-@functools.cache
-def _ambiguous() -> frozenset[str]:
-    return eponyms() | AMBIGUOUS_NAMES

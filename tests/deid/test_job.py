@@ -5,7 +5,7 @@ import json
 
 import pydicom
 import pytest
-from test_dicom import ORGANISATION, SECRET, image
+from test_deid_dicom import ORGANISATION, SECRET, image
 
 from data_prep.deid.job import Options, deidentify_folder
 from data_prep.deid.pseudonyms import Pseudonyms

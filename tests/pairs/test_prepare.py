@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pairs_helpers import picture, write_table
 
+from data_prep.deid.text import ENGINE
 from data_prep.pairs.prepare import prepare
 from medvlp.data.pairs import PairsStore
 from medvlp.errors import DataError, GraphError
@@ -84,7 +85,7 @@ def test_free_text_is_deidentified_unless_the_user_says_it_is(make_folder, tmp_p
     store = PairsStore.load(prepare(config, tmp_path / "clean"))
     assert store.manifest["already_deidentified"] is False
     assert store.manifest["deidentification"] == {
-        "by": "medvlp-rules-1", "num_texts": 20, "num_dicom": 0, "warnings": {},
+        "by": ENGINE, "num_texts": 20, "num_dicom": 0, "warnings": {},
         "removed": {"date": 1, "id": 1, "name": 2},
     }  # fmt: skip
     written = b"".join(path.read_bytes() for path in sorted(store.folder.rglob("*")) if path.is_file())
