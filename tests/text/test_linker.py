@@ -11,7 +11,7 @@ import pytest
 from linking_examples import ANATOMY, DISEASE, example_graph
 
 from data_prep.text.linking import Linker, LinkerConfig
-from data_prep.text.linking.linker import agreement
+from data_prep.text.linking.candidates import agreement
 from data_prep.text.linking.links import Link, resolve
 from data_prep.text.linking.lists import parts
 from data_prep.text.linking.rerank import Reranker

@@ -9,8 +9,9 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
+from data_prep.text.linking.candidates import Candidate
 from data_prep.text.linking.config import Fitted, LinkerConfig
-from data_prep.text.linking.linker import Candidate, Linker
+from data_prep.text.linking.linker import Linker
 from data_prep.text.linking.links import Link
 
 if TYPE_CHECKING:
