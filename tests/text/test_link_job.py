@@ -98,3 +98,14 @@ def test_repeated_keys(place):
     (place / "twice.csv").write_text("id,report\na,fever\na,fever\n", encoding="utf-8")
     with pytest.raises(DataError, match="the key of row 2 occurs before; choose another --key"):
         Texts("twice.csv", "report", "id").read()
+
+
+def test_rows_say_whether_and_on_which_side(place):
+    text = "No fever. Possible pleural effusion on the left. Mother had breast cancer."
+    (place / "note.txt").write_text(text, encoding="utf-8")
+    assert link("note.txt", "--out", "said.jsonl") == 0
+    assert [(row["concept"], row["assertion"], row["side"]) for row in rows(place / "said.jsonl")] == [
+        ("Y:1", "absent", None),
+        ("X:15", "uncertain", "left"),
+        ("X:2", "family", None),
+    ]

@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
+from data_prep.text.assertion import assertions
+from data_prep.text.laterality import sides
 from data_prep.text.linking.config import LinkerConfig
 from data_prep.text.linking.linker import Linker
 from medvlp.errors import DataError
@@ -31,6 +33,8 @@ _SCHEMA = pa.schema(
         ("semantic_types", pa.list_(pa.string())),
         ("score", pa.float64()),
         ("tier", pa.string()),
+        ("assertion", pa.string()),
+        ("side", pa.string()),
     ]
 )
 
@@ -144,7 +148,8 @@ def _rows(linker: Linker, texts: list[tuple[str, str]], ledger: Ledger, show_tex
             ledger.keep()
         else:
             ledger.drop(key, "no mention" if text.strip() else "empty text")
-        for link in links:
+        spans = [(link.start, link.end) for link in links]
+        for link, assertion, side in zip(links, assertions(text, spans), sides(text, spans), strict=True):
             row = {
                 "key": key,
                 "start": link.start,
@@ -154,5 +159,7 @@ def _rows(linker: Linker, texts: list[tuple[str, str]], ledger: Ledger, show_tex
                 "semantic_types": list(link.semantic_types),
                 "score": link.score,
                 "tier": link.tier,
+                "assertion": str(assertion),
+                "side": None if side is None else str(side),
             }
             yield {**row, "text": link.text} if show_texts else row
