@@ -1,6 +1,7 @@
-"""Text on its way into stores.
+"""Reading one text on its way into a store.
 
-Lives here: concept linking (``link``). Not here: tokenisation and text encoders (``medvlp.encoders``).
+Lives here: concept linking (``linking/``), sections, assertion and side (joined in ``mentions``), triplets.
+Not here: the job over many reports (``data_prep.reports``), de-identification (``data_prep.deid``), text encoders.
 """
 
 from data_prep.text.linking import Link, link

@@ -4,10 +4,10 @@ The sentences here and in ``assertion_sentences.txt`` were written together with
 regressions, and measure nothing.
 """
 
-import re
 from pathlib import Path
 
 import pytest
+from marked_texts import marked
 
 from data_prep.text import assertion as rules
 from data_prep.text.assertion import Assertion, assertions
@@ -73,22 +73,17 @@ Lungs are clear without [effusion]. Small [nodule].|absent,present
 No [cardiomegaly] with bilateral [effusions].|absent,present"""
 
 
-def marked(line):
+def labelled(line):
     """``"No [effusion].|absent"`` as text, spans and the wanted assertions."""
     sentence, wanted = line.rsplit("|", 1)
-    text, spans = "", []
-    for part in re.split(r"(\[[^\]]*\])", sentence):
-        if part.startswith("["):
-            spans.append((len(text), len(text) + len(part) - 2))
-            part = part[1:-1]
-        text += part
+    text, spans = marked(sentence)
     kinds = wanted.split(",")
     return text, spans, kinds * len(spans) if len(kinds) == 1 else kinds
 
 
 @pytest.mark.parametrize("line", CASES.splitlines())
 def test_sentences(line):
-    text, spans, wanted = marked(line)
+    text, spans, wanted = labelled(line)
     assert [found.value for found in assertions(text, spans)] == wanted
 
 
@@ -97,7 +92,7 @@ def test_further_sentences():
     assert len(lines) > 300
     wrong = []
     for line in lines:
-        text, spans, wanted = marked(line)
+        text, spans, wanted = labelled(line)
         if [found.value for found in assertions(text, spans)] != wanted:
             wrong.append(line)
     assert wrong == []
@@ -110,7 +105,7 @@ def test_placeholders_of_deidentification_change_nothing():
 
 
 def test_order_of_spans_is_kept():
-    text, spans, wanted = marked("No [effusion] but [edema]. Possible [scar].|absent,present,uncertain")
+    text, spans, wanted = labelled("No [effusion] but [edema]. Possible [scar].|absent,present,uncertain")
     assert [found.value for found in assertions(text, spans[::-1])] == wanted[::-1]
     assert assertions(text, []) == []
 
@@ -138,7 +133,7 @@ def test_without_a_group_the_cases_fail(monkeypatch, group):
     monkeypatch.setattr(rules, "_lexicon", lambda: less)
     wrong = 0
     for line in CASES.splitlines():
-        text, spans, wanted = marked(line)
+        text, spans, wanted = labelled(line)
         wrong += [found.value for found in assertions(text, spans)] != wanted
     assert wrong >= 3
 

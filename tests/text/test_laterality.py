@@ -1,8 +1,7 @@
 """Which side a mention is on: words in it, before it, behind it, and what shuts them out."""
 
-import re
-
 import pytest
+from marked_texts import marked
 
 from data_prep.text.laterality import Side, sides
 
@@ -24,12 +23,7 @@ Left lung clear, [nodule] seen|None"""
 @pytest.mark.parametrize("line", CASES.splitlines())
 def test_sentences(line):
     sentence, wanted = line.rsplit("|", 1)
-    text, spans = "", []
-    for part in re.split(r"(\[[^\]]*\])", sentence):
-        if part.startswith("["):
-            spans.append((len(text), len(text) + len(part) - 2))
-            part = part[1:-1]
-        text += part
+    text, spans = marked(sentence)
     assert ["None" if side is None else side.value for side in sides(text, spans)] == wanted.split(",")
 
 

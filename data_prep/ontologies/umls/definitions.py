@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from data_prep.ontologies.umls.codes import Bools, concept_ids, drop_many
 from data_prep.ontologies.umls.config import UmlsConfig
-from data_prep.ontologies.umls.reference import Reader
+from data_prep.ontologies.umls.reference import Reader, wanted_sources
 from medvlp.io import require
 from medvlp.ledger import Ledger
 
@@ -42,13 +42,7 @@ def read_definitions(
     for block in reader("MRDEF", "CUI SAB DEF SUPPRESS"):
         data = block.data.with_columns(cui=pl.Series(block.cuis("CUI")))
         language = pl.col("SAB").replace_strict(languages, default="")
-        wanted = pl.lit(True)
-        if config.sources:
-            wanted &= pl.col("SAB").is_in(config.sources)
-        if config.exclude_sources:
-            wanted &= ~pl.col("SAB").is_in(config.exclude_sources)
-        if allowed is not None:
-            wanted &= pl.col("SAB").is_in(sorted(allowed))
+        wanted = wanted_sources(config, allowed)
         for condition, reason in (
             (pl.Series(kept[data["cui"].to_numpy()]), "definition of a concept outside the graph"),
             (pl.col("SUPPRESS").is_in(config.suppress), "suppressed definition"),

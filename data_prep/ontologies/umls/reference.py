@@ -126,6 +126,19 @@ class Types:
     known: Bools = field(repr=False)
 
 
+def wanted_sources(config: UmlsConfig, allowed: frozenset[str] | None) -> pl.Expr:
+    """Return which rows come from a source that is asked for and, where ``allowed`` is given, free to pass on."""
+    pl = require("polars", "ontologies")
+    wanted = pl.lit(True)
+    if config.sources:
+        wanted &= pl.col("SAB").is_in(config.sources)
+    if config.exclude_sources:
+        wanted &= ~pl.col("SAB").is_in(config.exclude_sources)
+    if allowed is not None:
+        wanted &= pl.col("SAB").is_in(sorted(allowed))
+    return wanted
+
+
 def wanted_types(config: UmlsConfig, names: dict[int, str], groups: dict[str, set[int]]) -> set[int] | None:
     """Return the type numbers that keep a concept; None for all.
 

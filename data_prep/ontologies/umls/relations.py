@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data_prep.ontologies.acyclic import cut_cycles
 from data_prep.ontologies.umls.codes import Bools, Keys, Vocabulary, check_known, concept_ids, drop_many
 from data_prep.ontologies.umls.config import UmlsConfig
-from data_prep.ontologies.umls.reference import Inverses, Reader
+from data_prep.ontologies.umls.reference import Inverses, Reader, wanted_sources
 from data_prep.ontologies.umls.rrf import Block
 from medvlp.errors import GraphError
 from medvlp.io import require
@@ -140,15 +140,8 @@ def _eligible(data: pl.DataFrame, config: UmlsConfig, allowed: frozenset[str] | 
     num_rows = len(data)
     data = data.filter(pl.col("SUPPRESS").is_in(config.suppress))
     drop_many(ledger, "suppressed relation", num_rows - len(data))
-    wanted = pl.lit(True)
-    if config.sources:
-        wanted &= pl.col("SAB").is_in(config.sources)
-    if config.exclude_sources:
-        wanted &= ~pl.col("SAB").is_in(config.exclude_sources)
-    if allowed is not None:
-        wanted &= pl.col("SAB").is_in(sorted(allowed))
     num_rows = len(data)
-    data = data.filter(wanted)
+    data = data.filter(wanted_sources(config, allowed))
     drop_many(ledger, "relation of another source or level", num_rows - len(data))
     return data
 
