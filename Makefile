@@ -12,7 +12,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := clip,aug,ontologies,slides,nlp,xformers,volumes,shards,medmnist,onnx,finetune,track,dev
+EXTRAS := clip,aug,ontologies,slides,nlp,xformers,volumes,shards,medmnist,onnx,finetune,survival,track,dev
 JOBS ?= 2
 
 NUMPY ?= 1
