@@ -44,7 +44,9 @@ def series_file(folder: Path) -> Path:
     if not found:
         raise DataError("the folder holds no DICOM slide", item=folder, remedy="name a slide file")
     if len({series for _, series, _ in found}) > 1:
-        raise DataError("the folder holds several DICOM series", item=folder, remedy="name one file of the wanted slide")
+        raise DataError(
+            "the folder holds several DICOM series", item=folder, remedy="name one file of the wanted slide"
+        )
     return max(found, key=lambda entry: entry[0])[2]
 
 
@@ -109,7 +111,9 @@ class PydicomBackend:
         self.downsamples = (1.0,)
         self._tile = int(header.Columns), int(header.Rows)
         if self._tile[0] * self._tile[1] > MAX_SEGMENT_PIXELS or min(*self._tile, *self.sizes[0]) < 1:
-            raise DataError(f"frames of {self._tile[0]} x {self._tile[1]} px", item=path, remedy="its header is damaged")
+            raise DataError(
+                f"frames of {self._tile[0]} x {self._tile[1]} px", item=path, remedy="its header is damaged"
+            )
         self._grid = math.ceil(self.sizes[0][0] / self._tile[0]), math.ceil(self.sizes[0][1] / self._tile[1])
         self.mpp_xy = _spacing(header)
         self.objective = None
@@ -133,7 +137,9 @@ class PydicomBackend:
         tile_w, tile_h = self._tile
         for row in range(y0 // tile_h, (y1 - 1) // tile_h + 1):
             for column in range(x0 // tile_w, (x1 - 1) // tile_w + 1):
-                frame = self._frame(column * self._grid[1] + row if self._columns_first else row * self._grid[0] + column)
+                frame = self._frame(
+                    column * self._grid[1] + row if self._columns_first else row * self._grid[0] + column
+                )
                 left, top = column * tile_w, row * tile_h
                 xa, xb = max(x0, left), min(x1, left + tile_w)
                 ya, yb = max(y0, top), min(y1, top + tile_h)

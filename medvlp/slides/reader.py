@@ -191,8 +191,10 @@ class Slide:
         if level_width * level_height > MAX_LEVEL_PIXELS:
             problem = f"its smallest fitting level has {level_width} x {level_height} px"
             raise DataError(problem, item=self.path, remedy="rebuild the slide with a pyramid of levels")
-        step_x, step_y = (max(1, math.floor(_BLOCK * 4 * out / side)) for out, side in zip(
-            (width, height), (level_width, level_height), strict=True))
+        step_x, step_y = (
+            max(1, math.floor(_BLOCK * 4 * out / side))
+            for out, side in zip((width, height), (level_width, level_height), strict=True)
+        )
         out_hwc = np.full((height, width, 3), 255, dtype=np.uint8)
         blocks, failed, last = 0, 0, None
         scale_x, scale_y = self.size[0] / width, self.size[1] / height
@@ -209,7 +211,9 @@ class Slide:
         if last is not None and failed == blocks:
             raise last
         if failed:
-            _log.warning("%s: %d of %d blocks cannot be decoded and are white in its thumbnail", self.key, failed, blocks)
+            _log.warning(
+                "%s: %d of %d blocks cannot be decoded and are white in its thumbnail", self.key, failed, blocks
+            )
         return out_hwc
 
     def _best_level(self, downsample: float) -> int:
@@ -237,7 +241,7 @@ def check_upsampling(side_level0: float, size: int, item: object) -> None:
     """
     if side_level0 * MAX_UPSAMPLING < size:
         raise DataError(
-            f"tiles of {size} px would be enlarged from {side_level0:g} px of the slide, more than {MAX_UPSAMPLING:g} times",
+            f"{side_level0:g} px of the slide would become {size} px, more than {MAX_UPSAMPLING:g} times as many",
             item=item,
             remedy="choose a larger mpp for the tiles",
         )
