@@ -120,7 +120,7 @@ def _check_pixels(series: Any, pages: list[Any], path: Path) -> None:
 
 
 def _check_compressed(page: Any, pixels: int, path: Path) -> None:
-    """Refuse compressed pieces larger than what they are to become: a decoder would follow the piece, not the header."""
+    """Refuse compressed pieces larger than what they are to become: a decoder follows the piece, not the header."""
     if len(page.databytecounts) and max(page.databytecounts) > MAX_COMPRESSED_RATIO * 4 * pixels + 65536:
         raise DataError("a compressed piece exceeds its declared size", item=path, remedy="do not trust this file")
 

@@ -18,7 +18,7 @@ INKS = {"green": (54, 158, 135), "blue": (40, 50, 180), "black": (30, 30, 32), "
 
 
 def found(tmp_path, rgb, mpp=2.0, **settings):
-    path = write_pyramid(tmp_path / "a.tif", rgb, mpp=mpp, levels=2)
+    path = write_pyramid(tmp_path / "a.tif", rgb, mpp=mpp, levels=2, compression=None)
     with open_slide(path) as slide:
         return tissue_mask(slide, TissueConfig(**settings))
 
