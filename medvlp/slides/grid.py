@@ -26,7 +26,9 @@ class GridConfig(Config):
     tile_size: int = Field(default=256, ge=16, le=4096, description="Side of a tile as the encoder sees it, in pixels.")
     mpp: float = Field(default=0.5, ge=0.05, le=20.0, description="Micrometres per pixel of a tile.")
     overlap: int = Field(default=0, ge=0, description="Pixels that neighbouring tiles share.")
-    min_tissue: float = Field(default=0.25, ge=0.0, le=1.0, description="Least share of a tile that must be tissue.")
+    min_tissue: float = Field(
+        default=0.25, ge=0.0, le=1.0, description="Least share of tissue in a tile; none at all is never enough."
+    )
     edge: Literal["drop", "keep"] = Field(
         default="drop",
         description="Tiles that cross the right or bottom edge: dropped, or kept and padded with white.",
