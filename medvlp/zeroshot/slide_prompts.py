@@ -176,7 +176,8 @@ def screen(
 
 
 def _blocks(tiles: Iterable[Any]) -> Iterable[Any]:
-    for part_ND in [tiles] if hasattr(tiles, "shape") else tiles:
+    parts: Iterable[Any] = [tiles] if hasattr(tiles, "shape") else tiles
+    for part_ND in parts:
         for begin in range(0, len(part_ND), _BLOCK_ROWS):
             yield part_ND[begin : begin + _BLOCK_ROWS]
 
