@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from medvlp.cli_deid import deid
+from medvlp.cli_diagnose import diagnose
 from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
 from medvlp.cli_link import link
 from medvlp.cli_pairs import pairs_app
@@ -46,6 +47,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
 app.command()(predict)
+app.command()(diagnose)
 app.command()(deid)
 app.command()(link)
 app.add_typer(pairs_app, name="pairs")

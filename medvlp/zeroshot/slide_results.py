@@ -19,11 +19,11 @@ from medvlp.zeroshot.smoothing import Places
 FORMAT = "medvlp-slide-1"
 SCHEMA = Path(__file__).with_name("slide.schema.json")
 _FEW_TILES = 20
-_CLOSE = 0.02
+_CLOSE = 0.1
 
 TITLES: dict[Method, str] = {
-    "tumour_ratio": "Share of tiles, normal never beats a class that is there",
-    "ratio_with_normal": "Share of tiles, normal competes",
+    "tumour_ratio": "Share of tiles, normal left out unless nothing else is there",
+    "ratio_with_normal": "Share of tiles, normal counted like any class",
     "top_k": "Mean cosine of the k best tiles",
     "mean": "Mean cosine of all tiles",
     "lse": "Log-mean-exp of cosines",
@@ -73,6 +73,7 @@ def _entry(score: SlideScore, rule: SlideRule, asked: Question) -> dict[str, Any
         "floor": {
             "name": "chance",
             "value": 1 / len(labels) if ratio else None,
+            "tumour_score": 1 - 1 / len(labels) if ratio and asked.normal is not None else None,
             "description": f"Tiles answered at random give every class 1/{len(labels)} of them."
             if ratio
             else f"A random answer is right once in {len(labels)}; a cosine alone has no chance level.",
@@ -112,6 +113,7 @@ def tile_entry(probability_NK: Floats, cosine_NK: Floats, asked: Question) -> di
     return {
         "mean_probability": dict(zip(labels, probability_NK.mean(0).tolist(), strict=True)),
         "answered_share": dict(zip(labels, share_K.tolist(), strict=True)),
+        "mean_best_probability": float(probability_NK.max(1).mean()),
         "mean_margin": float((two_N2[:, 1] - two_N2[:, 0]).mean()),
     }
 
@@ -126,19 +128,22 @@ def limits(value: dict[str, Any], asked: Question) -> list[str]:
         out.append(f"{grid['num_unreadable']} of {grid['num_tiles']} tiles could not be decoded and count for nothing.")
     if asked.normal is None:
         out.append("No class is called normal, so every slide gets a disease; name one with --normal.")
-    if value["tiles"]["mean_margin"] < _CLOSE:
+    best, chance = value["tiles"]["mean_best_probability"], answer["chance"]
+    if best - chance < _CLOSE:
         out.append(
-            f"The two best classes of a tile differ by {value['tiles']['mean_margin']:.4f} in cosine on average: the "
-            "model hardly tells them apart here."
+            f"The best class of a tile has probability {best:.3f} on average where {chance:.3f} is chance: the model "
+            "hardly tells the classes apart here."
         )
     others = {entry["decision"] for entry in value["methods"]} - {answer["label"]}
     if others:
         out.append(f"Other ways to pool the tiles answer {', '.join(sorted(others))}.")
     if answer["tie"]:
         out.append("The scores left a tie, which went to the class of larger mean probability.")
-    if value["prompts"]["fallback"]:
+    if value["graph"] is None:
+        out.append("Without a graph the classes are asked for in their own words, with no synonyms.")
+    elif value["prompts"]["fallback"]:
         named = ", ".join(label.replace("_", " ") for label in value["prompts"]["fallback"])
-        out.append(f"Asked for in their own words, without a concept of the graph: {named}.")
+        out.append(f"No concept of the graph names {named}: asked for in their own words.")
     for reason, count in value["prompts"]["dropped"].items():
         out.append(f"{count} names were left out of the prompts: {reason}.")
     if value["slide"]["mpp_source"] != "metadata":
