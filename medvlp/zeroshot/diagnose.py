@@ -16,12 +16,14 @@ import torch
 from medvlp.errors import DataError
 from medvlp.io import atomic_folder, full_disk_told, write_json, write_manifest, write_text
 from medvlp.zeroshot import results, slide_report, slide_results
+from medvlp.zeroshot import templates as wordings
 from medvlp.zeroshot.classifier import Floats, scale_of
 from medvlp.zeroshot.slide import SlideRule, tile_values
 from medvlp.zeroshot.slide_classes import Question, pool_of, question, vectors
 from medvlp.zeroshot.slide_pooling import tile_cosines
-from medvlp.zeroshot.slide_prompts import screen
+from medvlp.zeroshot.slide_prompts import names_of, screen
 from medvlp.zeroshot.slide_tiles import SlideTiles, embedded, read
+from medvlp.zeroshot.smoothing import cells
 
 if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
@@ -163,7 +165,10 @@ def diagnose(
             "graph": None if opened_graph is None else {
                 "source": str(graph) if isinstance(graph, str | Path) else "in memory", "sha256": opened_graph.digest,
             },
-            "prompts": asked.prompts.to_json(),
+            "prompts": asked.prompts.to_json() | {
+                "names": names_of(asked.prompts),
+                "templates": list(wordings.load(templates) if isinstance(templates, str) else templates),
+            },
             "screening": screened,
             "device": _device(device),
             "seed": seed,
@@ -205,7 +210,9 @@ def _write(
     page = slide_report.render(value, heat, shown, tops)
     one = geojson.tile_features(tiles.place_NX, tiles.side, probability_NK, labels)
     left_out = () if asked.normal is None else (labels[asked.normal],)
-    joined = geojson.region_features(tiles.place_NX, tiles.side, probability_NK, labels, rule.threshold, left_out)
+    # tiles that overlap are first made cells that do not, so that a place belongs to one class only
+    whole = cells(probability_NK, tiles.place_NX, tiles.side, min(tiles.step, tiles.side))
+    joined = geojson.region_features(whole.coords_MX, whole.side, whole.value_MK, labels, rule.threshold, left_out)
     with full_disk_told(out), atomic_folder(out, replace=overwrite) as partial:
         write_json(partial / "results.json", value)
         slide_results.write_tiles(partial / "tiles.parquet", tiles.place_NX, probability_NK, labels)

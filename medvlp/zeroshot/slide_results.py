@@ -146,8 +146,10 @@ def limits(value: dict[str, Any], asked: Question) -> list[str]:
         out.append(f"No concept of the graph names {named}: asked for in their own words.")
     for reason, count in value["prompts"]["dropped"].items():
         out.append(f"{count} names were left out of the prompts: {reason}.")
-    if value["slide"]["mpp_source"] != "metadata":
+    if value["slide"]["mpp_source"] == "given":
         out.append("The micrometres per pixel were given by hand; a wrong value changes every score.")
+    elif value["slide"]["mpp_source"] == "unknown":
+        out.append("The micrometres per pixel are unknown: nothing can be measured, and no scale bar is drawn.")
     out += [f"About the file: {note}." for note in value["slide"]["notes"]]
     return out
 

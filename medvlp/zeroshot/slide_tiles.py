@@ -110,7 +110,8 @@ def read(
         path, producer=producer, patch_size_level0=patch_size_level0, level0_mpp=mpp, slide_size=slide.size,
         projected=projected,
     )  # fmt: skip
-    if found.coords_NX is None or found.patch_size_level0 is None:
+    side = found.patch_size_level0
+    if found.coords_NX is None or side is None:
         lacks = "coordinates" if found.coords_NX is None else "the size of its tiles"
         raise DataError(
             f"does not say {lacks}, so tiles cannot be placed on the slide",
@@ -119,17 +120,16 @@ def read(
         )
     place_NX = to_numpy(found.coords_NX).round().astype(np.int64)
     found = for_zero_shot(found, dim)
-    step = found.step_level0 or step_of(place_NX) or found.patch_size_level0
+    step = found.step_level0 or step_of(place_NX) or side
     seen = None
     if found.mpp is not None and found.level0_mpp is not None:
-        seen = round(found.patch_size_level0 * found.level0_mpp / found.mpp)
-    assert found.patch_size_level0 is not None
+        seen = round(side * found.level0_mpp / found.mpp)
     return SlideTiles(
         found.features_ND,
         place_NX,
-        found.patch_size_level0,
+        side,
         step,
-        _grid_entry(seen, found.mpp, found.patch_size_level0, step, len(found), len(found)),
+        _grid_entry(seen, found.mpp, side, step, len(found), len(found)),
         None,
         {"producer": found.producer, "encoder": found.encoder, "sha256": sha256_file(path)},
     )
