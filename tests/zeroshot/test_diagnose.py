@@ -149,9 +149,7 @@ def test_the_heat_map_is_bright_where_the_tumour_is(answered) -> None:
 
 
 def test_regions_of_overlapping_tiles_do_not_overlap(slide, tmp_path) -> None:
-    out = medvlp.diagnose(
-        slide, StainModel(), [*CLASSES, "adenoma carcinoma"], out=tmp_path / "out", overlap=32, **SMALL
-    )
+    out = medvlp.diagnose(slide, StainModel(), CLASSES, out=tmp_path / "out", overlap=32, **SMALL)
     assert read(out)["grid"]["step_level0"] == 32
     (region,) = json.loads((out / "regions.geojson").read_text())["features"]
     corners = np.array(region["geometry"]["coordinates"][0])
