@@ -19,7 +19,8 @@ class OpenedModel(Config):
     name: Literal["model"] = Field("model", description="A model that medvlp.load opens.")
     model: str = Field(description="A run, a checkpoint, an export, or published weights as LAYOUT:PATH.")
     projected: bool = Field(
-        True, description="Unit vectors in the space of the texts; false gives the image tower's output before the head."
+        True,
+        description="Unit vectors in the space of the texts; false gives the image tower's output before the head.",
     )
 
 
@@ -65,7 +66,5 @@ class SlidesConfig(Config):
         return self
 
 
-NOT_IDENTITY = frozenset(
-    {"slides", "table", "mpp", "device", "precision", "num_workers", "workers", "max_failed", "previews"}
-)
+NOT_IDENTITY = frozenset({"slides", "table", "mpp", "device", "precision", "num_workers", "workers", "max_failed"})
 """Keys that may differ when a job is resumed; device and precision count as what they were resolved to."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -24,6 +25,8 @@ from medvlp.slides.reader import Slide, UnreadableRegion, open_slide
 
 _CHUNK = 8
 """Tiles of one order to a worker."""
+
+_Futures = deque[tuple[int, Future[list[NDArray[np.float32] | None]]]]
 
 _own = threading.local()
 
@@ -40,17 +43,20 @@ class Order:
     preprocess: Preprocess
 
 
-def read_tiles(order: Order) -> list[Tensor | None]:
-    """Return the preprocessed tiles (C, H, W) of an order; None for one that cannot be decoded."""
+def read_tiles(order: Order) -> list[NDArray[np.float32] | None]:
+    """Return the preprocessed tiles (C, H, W) of an order; None for one that cannot be decoded.
+
+    Arrays, not tensors: those would share memory between processes through one open file each.
+    """
     slide = _slide(order.path, order.mpp)
-    tiles: list[Tensor | None] = []
+    tiles: list[NDArray[np.float32] | None] = []
     for x, y in order.corners:
         try:
             rgb_hwc = slide.square(x, y, order.side_level0, order.size)
         except UnreadableRegion:
             tiles.append(None)
         else:
-            tiles.append(order.preprocess(Image.fromarray(rgb_hwc)))
+            tiles.append(order.preprocess(Image.fromarray(rgb_hwc)).numpy())
     return tiles
 
 
@@ -106,13 +112,11 @@ class Ahead:
     Args:
         pool: The readers.
         ahead: Tiles that may be read but not yet used.
-        following: Gives the orders of the next slide if they are known by now, else None; called when there is room.
     """
 
-    def __init__(self, pool: Executor, ahead: int, following: Callable[[], Iterator[Order] | None]) -> None:
-        self._pool, self._ahead, self._following = pool, ahead, following
-        self._queues: deque[tuple[deque[Future[list[Tensor | None]]], Iterator[Order]]] = deque()
-        self._waiting = 0
+    def __init__(self, pool: Executor, ahead: int) -> None:
+        self._pool, self._ahead, self._waiting = pool, ahead, 0
+        self._queues: deque[tuple[_Futures, Iterator[Order]]] = deque()
 
     def add(self, orders: Iterator[Order]) -> None:
         """Queue a slide's orders behind those of the slides before."""
@@ -120,33 +124,36 @@ class Ahead:
         self._fill()
 
     def tiles(self) -> Iterator[Tensor | None]:
-        """Yield the tiles of the first queued slide in order, then forget it."""
+        """Yield the tiles of the first queued slide in order; at the end, also an early one, the slide is forgotten."""
         futures, _ = self._queues[0]
-        while futures or self._fill(only_first=True):
-            chunk = futures.popleft().result()
-            self._waiting -= len(chunk)
-            self._fill()
-            yield from chunk
-        self._queues.popleft()
+        try:
+            while self._fill() or futures:
+                count, future = futures.popleft()
+                self._waiting -= count
+                yield from (None if tile is None else torch.from_numpy(tile) for tile in future.result())
+        finally:
+            for count, future in futures:
+                future.cancel()
+                self._waiting -= count
+            self._queues.popleft()
 
-    def _fill(self, only_first: bool = False) -> bool:
-        """Send orders while there is room; say whether the first slide has any in work."""
-        while self._waiting < self._ahead or (only_first and not self._queues[0][0]):
-            for futures, orders in self._queues:
-                order = next(orders, None)
-                if order is not None:
-                    futures.append(self._pool.submit(read_tiles, order))
-                    self._waiting += len(order.corners)
-                    break
-            else:
-                if only_first or (further := self._following()) is None:
-                    break
-                self._queues.append((deque(), further))
-        return bool(self._queues and self._queues[0][0])
+    def _fill(self) -> bool:
+        """Send orders while there is room, those of earlier slides first; say whether any was sent."""
+        sent = False
+        while self._waiting < self._ahead:
+            following = ((futures, order) for futures, orders in self._queues if (order := next(orders, None)))
+            found = next(following, None)
+            if found is None:
+                break
+            futures, order = found
+            futures.append((len(order.corners), self._pool.submit(read_tiles, order)))
+            self._waiting += len(order.corners)
+            sent = True
+        return sent
 
 
 def orders_of(
-    path: Path, mpp: float | None, coords_NX: np.ndarray, side_level0: int, size: int, preprocess: Preprocess
+    path: Path, mpp: float | None, coords_NX: NDArray[np.int64], side_level0: int, size: int, preprocess: Preprocess
 ) -> Iterator[Order]:
     """Cut a slide's tiles into orders."""
     for start in range(0, len(coords_NX), _CHUNK):
