@@ -263,6 +263,22 @@ def test_features_take_the_place_of_embedding(slide, answered, tmp_path) -> None
         medvlp.diagnose(slide, StainModel(), CLASSES, out=tmp_path / "c", features=tmp_path / "c.pt", projected=True)
 
 
+def test_features_of_a_slide_of_unknown_resolution(tmp_path) -> None:
+    """Nothing is measured then, and that is said."""
+    from medvlp.slides.features import write_features
+    from medvlp.slides.types import SlideFeatures
+
+    path = write_slide(tmp_path / "a.tif", mpp=None)
+    places = torch.tensor([[256, 192], [320, 192], [128, 128]])
+    vectors = torch.nn.functional.normalize(StainModel().encode_text(["carcinoma", "carcinoma", "normal"]), dim=1)
+    write_features(tmp_path / "a.h5", SlideFeatures("a", vectors, places, 64, 64, projected=True, normalised=True))
+    value = read(medvlp.diagnose(path, StainModel(), CLASSES, out=tmp_path / "out", features=tmp_path / "a.h5"))
+    assert value["answer"]["tumour_score"] == pytest.approx(2 / 3)
+    assert value["slide"]["mpp"] is None
+    assert any("micrometres per pixel are unknown" in limit for limit in value["limits"])
+    assert any("Only 3 tiles" in limit for limit in value["limits"])
+
+
 def test_prompts_are_screened_on_the_slide(slide, answered, tmp_path) -> None:
     value = read(medvlp.diagnose(slide, StainModel(), CLASSES, out=tmp_path / "out", screening="margin", **SMALL))
     assert value["screening"]["num_classifiers"] == 22
