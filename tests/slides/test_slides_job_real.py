@@ -9,8 +9,6 @@ import pytest
 import torch
 from tiny_models import tiny_model, write_bert
 
-from medvlp.errors import DataError
-
 pytestmark = [pytest.mark.extras, pytest.mark.data]
 pytest.importorskip("h5py")
 pytest.importorskip("openslide")
@@ -52,7 +50,6 @@ def test_real_slides_become_vectors_that_answer_zero_shot(model, tmp_path, capfd
 
 
 def test_without_resolution_the_slide_fails_with_the_remedy(model, tmp_path, capfd):
-    """The DICOM file states its resolution or not; a copy of the other without its description surely does not."""
     import tifffile
     from PIL import Image
 
@@ -64,18 +61,3 @@ def test_without_resolution_the_slide_fails_with_the_remedy(model, tmp_path, cap
     assert run(command) == 2
     assert "1 of 1 slides failed; see summary.md" in capfd.readouterr().err
     assert "set mpp" in (tmp_path / "out" / "summary.md").read_text()
-
-
-def test_text_vectors_have_no_image_side(tmp_path):
-    from data_prep.slides.encoder import open_encoder
-    from medvlp.encoders.image import TimmImage
-
-    with pytest.raises(DataError, match="no slide matches"):
-        from job_cases import job_config
-
-        from data_prep.slides.prepare import prepare
-
-        prepare(job_config(slides=[f"{WSI}/none/*.svs"]), tmp_path / "out")
-    tower = TimmImage.Config(model="test_efficientnet", image_size=32)
-    digests = {open_encoder(tower, device="cpu", precision=name, seed=0).digest for name in ("float32", "bf16")}
-    assert len(digests) == 2
