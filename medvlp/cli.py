@@ -12,11 +12,11 @@ from typer.core import TyperGroup
 
 from medvlp.cli_deid import deid
 from medvlp.cli_diagnose import diagnose
-from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app, slides_settings
+from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
 from medvlp.cli_link import link
 from medvlp.cli_pairs import pairs_app
 from medvlp.cli_predict import predict
-from medvlp.cli_slides import slide_app
+from medvlp.cli_slides import slide_app, slides_settings
 from medvlp.cli_weights import weights_app
 from medvlp.errors import ConfigError, MedvlpError
 

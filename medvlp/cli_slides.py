@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,3 +58,17 @@ def slide_info(
             from medvlp.slides.preview import write_preview
 
             typer.echo(f"picture: {write_preview(preview, slide, mask, grid)}")
+
+
+def slides_settings(slides: list[str] | None, model: str | None, mpp: float | None) -> list[str]:
+    """Return the options of `medvlp prepare` for slides as overrides of their configuration."""
+    import json
+
+    settings: list[tuple[str, Any]] = []
+    if slides:
+        settings += [("slides", slides), ("table", None)]
+    if model is not None:
+        settings.append(("encoder", {"name": "model", "model": model}))
+    if mpp is not None:
+        settings.append(("mpp", mpp))
+    return [f"{key}={json.dumps(value)}" for key, value in settings]

@@ -131,7 +131,7 @@ def test_mistakes_are_listed_without_traceback(write, capfd):
 
 def test_wrong_kind(write, capfd):
     assert run(["prepare", write("kind: align\n"), "--out", "out"]) == 2
-    assert 'a configuration of kind "pairs" or "reports" is needed here' in capfd.readouterr().err
+    assert 'a configuration of kind "pairs" or "reports" or "slides" is needed here' in capfd.readouterr().err
     assert run(["train", write("kind: pairs\n")]) == 2
     assert 'kind "pairs" is not trained; use kind knowledge or align' in capfd.readouterr().err
 

@@ -6,6 +6,7 @@ Shape letters: B tiles of a batch, C, H, W channels and pixels, D vector width.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,7 +111,11 @@ def resolve(device: str, precision: str) -> tuple[torch.device, str]:
 
 
 def _basename(model: str) -> str:
-    """Return the last part of a name or path: feature files are handed on and must not tell where models lie."""
-    scheme, _, rest = model.rpartition(":") if ":" in model.split("/")[0] else ("", "", model)
-    last = rest.rstrip("/").rpartition("/")[2] or "model"
+    """Return a model's name without its folder: feature files are handed on and must not tell where models lie."""
+    scheme, _, rest = model.partition(":") if ":" in model.split("/")[0] else ("", "", model)
+    if scheme == "hf-hub":
+        return model
+    if scheme == "open_clip" and rest[:1] not in "/.~" and not Path(rest).is_dir():
+        return f"{scheme}:{rest.partition('/')[0]}"  # behind the architecture may stand a file
+    last = Path(rest).expanduser().resolve().name or "model"
     return f"{scheme}:{last}" if scheme else last

@@ -114,6 +114,7 @@ class JobFolder:
         """
         with self.locks.guard():
             remove_partials(self.path)
+            self.locks.remove_dead()
             states = {item.key: self.state(item.key) for item in items}
             ledger, tiles = Ledger(), {"embedded": 0, "unreadable": 0}
             counts = {DONE: 0, EMPTY: 0, FAILED: 0, "open": 0}

@@ -50,6 +50,12 @@ class Locks:
         with self.guard():
             self._path(key).unlink(missing_ok=True)
 
+    def remove_dead(self) -> None:
+        """Remove what dead processes hold; call it inside :meth:`guard`."""
+        for path in self.folder.glob("*.json"):
+            if self._is_dead(path):
+                path.unlink()
+
     def holder(self, key: str) -> str:
         """Name who holds a slide, for messages."""
         try:

@@ -127,9 +127,11 @@ class Ahead:
         """Yield the tiles of the first queued slide in order; at the end, also an early one, the slide is forgotten."""
         futures, _ = self._queues[0]
         try:
-            while self._fill() or futures:
+            self._fill()
+            while futures:
                 count, future = futures.popleft()
                 self._waiting -= count
+                self._fill()
                 yield from (None if tile is None else torch.from_numpy(tile) for tile in future.result())
         finally:
             for count, future in futures:
@@ -137,9 +139,8 @@ class Ahead:
                 self._waiting -= count
             self._queues.popleft()
 
-    def _fill(self) -> bool:
-        """Send orders while there is room, those of earlier slides first; say whether any was sent."""
-        sent = False
+    def _fill(self) -> None:
+        """Send orders while there is room, those of earlier slides first."""
         while self._waiting < self._ahead:
             following = ((futures, order) for futures, orders in self._queues if (order := next(orders, None)))
             found = next(following, None)
@@ -148,8 +149,6 @@ class Ahead:
             futures, order = found
             futures.append((len(order.corners), self._pool.submit(read_tiles, order)))
             self._waiting += len(order.corners)
-            sent = True
-        return sent
 
 
 def orders_of(

@@ -17,7 +17,7 @@ from medvlp.errors import ConfigError
 COMMANDS = typer.main.get_command(app)
 KIND_OF_VERB = {
     "build": ("graph", "umls"),
-    "prepare": ("pairs", "reports"),
+    "prepare": ("pairs", "reports", "slides"),
     "simulate": "simulation",
     "train": None,  # either stage
     "evaluate": ("evaluate", "retrieval"),
@@ -194,7 +194,7 @@ def test_some_examples_run():
     assert {page.name for page in RUNNABLE} >= {"graph.md", "data_layout.md"}
 
 
-NEED_EXTRAS = {"own_data.md", "slide_zero_shot.md", "slides.md"}
+NEED_EXTRAS = {"own_data.md", "slide_features.md", "slide_zero_shot.md", "slides.md"}
 
 
 @pytest.mark.parametrize(
