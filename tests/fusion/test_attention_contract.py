@@ -64,6 +64,47 @@ def check_all(dtype, backend):
         check(lengths, kv_lengths, dtype, backend)
 
 
+def by_loops(q, k, v, lengths, kv_lengths):
+    return torch.from_numpy(ref.attention(*(x.numpy() for x in (q, k, v)), lengths, kv_lengths))
+
+
+@pytest.mark.parametrize("pack", PACKS, ids=str)
+def test_varlen_is_called_as_its_documentation_says(pack, monkeypatch):
+    """The kernel itself needs a GPU; here loops stand in for it and read the same arguments."""
+    lengths, keys = pack[0], pack[1] or pack[0]
+    varlen = pytest.importorskip("torch.nn.attention.varlen", reason="this torch has no varlen attention")
+
+    def kernel(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k):
+        assert cu_seq_q.dtype == cu_seq_k.dtype == torch.int32
+        ends_q, ends_k = cu_seq_q.tolist(), cu_seq_k.tolist()
+        assert ends_q[0] == ends_k[0] == 0
+        sizes_q, sizes_k = np.diff(ends_q).tolist(), np.diff(ends_k).tolist()
+        assert (max_q, max_k) == (max(sizes_q), max(sizes_k))
+        return by_loops(query, key, value, sizes_q, sizes_k)
+
+    monkeypatch.setattr(varlen, "varlen_attn", kernel)
+    q, k, v = (x.cpu() for x in tensors(lengths, keys))
+    torch.testing.assert_close(attention._varlen(q, k, v, lengths, keys), by_loops(q, k, v, lengths, keys))
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize("pack", PACKS, ids=str)
+def test_xformers_is_called_with_a_mask_of_the_bags(pack, monkeypatch):
+    """The kernel itself needs a GPU; here the formula stands in for it, under the mask as xformers spells it out."""
+    lengths, keys = pack[0], pack[1] or pack[0]
+    ops = pytest.importorskip("xformers.ops", reason="needs the extra 'xformers'")
+
+    def kernel(query, key, value, attn_bias):
+        assert query.shape[0] == key.shape[0] == value.shape[0] == 1
+        mask = attn_bias.materialize((query.shape[1], key.shape[1]), dtype=query.dtype)
+        scores = torch.einsum("bnhd,bmhd->bhnm", query, key) / query.shape[-1] ** 0.5 + mask
+        return torch.einsum("bhnm,bmhd->bnhd", scores.softmax(-1), value)
+
+    monkeypatch.setattr(ops, "memory_efficient_attention", kernel)
+    q, k, v = (x.cpu() for x in tensors(lengths, keys))
+    torch.testing.assert_close(attention._xformers(q, k, v, lengths, keys), by_loops(q, k, v, lengths, keys))
+
+
 def leaking(q, k, v, attn_mask=None):
     """Adds, to each bag of a batch, the values of its neighbour: a mask with a hole."""
     return torch_sdpa(q, torch.cat((k, k.roll(1, 0)), 2), torch.cat((v, v.roll(1, 0)), 2))
