@@ -24,6 +24,7 @@ from medvlp.fusion.parts import (
     check_width,
     heads_of,
     segment_sum,
+    wide,
 )
 from medvlp.fusion.position import LONGEST_UM, SHORTEST_UM, rotary, rotate
 from medvlp.fusion.transformer import Block
@@ -121,10 +122,10 @@ class CrossAttention(nn.Module):
         """Attention to one piece, and the log of the sum that its softmax divided by."""
         key_cHE, value_cHE = self._keys_values(tiles_cI, centres_um_cX, limits)
         query_HLE, key_HcE = query_LHE.transpose(0, 1).to(key_cHE.dtype), key_cHE.transpose(0, 1)
-        scores_HLc = (query_HLE @ key_HcE.mT).float() / query_LHE.shape[-1] ** 0.5
+        scores_HLc = wide(query_HLE @ key_HcE.mT) / query_LHE.shape[-1] ** 0.5
         log_HL = scores_HLc.logsumexp(-1)
         weights_HLc = (scores_HLc - log_HL[..., None]).exp()
-        return weights_HLc @ value_cHE.transpose(0, 1).float(), log_HL
+        return weights_HLc @ wide(value_cHE.transpose(0, 1)), log_HL
 
 
 class LatentQuery(nn.Module):

@@ -30,9 +30,14 @@ class SlideOutput:
     attention_T: Tensor | None = None
 
 
+def wide(x: Tensor) -> Tensor:
+    """Return float32 for a half-precision tensor; float32 and float64 stay."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def segment_softmax(scores_TH: Tensor, owner_T: Tensor, slides: int) -> Tensor:
     """Softmax over the tiles of each slide, in float32 or wider; each slide's largest score is subtracted first."""
-    wide_TH = scores_TH if scores_TH.dtype == torch.float64 else scores_TH.float()
+    wide_TH = wide(scores_TH)
     index_TH = owner_T[:, None].expand_as(wide_TH)
     lowest_SH = wide_TH.new_full((slides, wide_TH.shape[1]), -torch.inf)
     top_SH = lowest_SH.scatter_reduce(0, index_TH, wide_TH.detach(), "amax")

@@ -160,9 +160,9 @@ def test_a_bias_is_added_per_bag_and_carries_gradient():
     bias = [torch.randn(2, n, m, generator=generator, dtype=torch.float64) for n, m in zip(lengths, keys, strict=True)]
     bias[0].requires_grad_()
     out = packed_attention(q, k, v, lengths_of(lengths), lengths_of(keys), bias=bias)
-    arrays = [x.numpy() for x in (q, k, v)]
+    arrays = [x.cpu().numpy() for x in (q, k, v)]
     expected = ref.attention(*arrays, lengths, keys, [one.detach().numpy() for one in bias])
-    assert np.abs(out.detach().numpy() - expected).max() < 1e-10
+    assert np.abs(out.detach().cpu().numpy() - expected).max() < 1e-10
     out.square().sum().backward()
     assert bias[0].grad.abs().sum() > 0
 
