@@ -81,7 +81,9 @@ def in_process(*words: str) -> dict[str, float]:
         DataError: It failed; its last line is told.
     """
     command = [sys.executable, "-m", "benchmarks.speed.attention", "--child", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # freed blocks go back to the system at once, so that the peak is what is in use and not what malloc has kept
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "131072"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise DataError(f"failed (exit code {done.returncode}): {last}", item=" ".join(words[:2]))
@@ -110,6 +112,8 @@ def pack_part(slides: int, largest: int) -> dict[str, Any]:
 
 def perceiver_part(sizes: list[int]) -> dict[str, Any]:
     """Measure the perceiver at several sizes and fit a line."""
+    from medvlp.fusion.slide import LatentQuery
+
     peaks = [in_process("perceiver", str(tiles))["bytes"] for tiles in sizes]
     slope, start = np.polyfit(sizes, peaks, 1)
     left = np.asarray(peaks) - (start + slope * np.asarray(sizes))
@@ -118,6 +122,7 @@ def perceiver_part(sizes: list[int]) -> dict[str, Any]:
         "width_in": WIDTH_IN,
         "width": WIDTH,
         "latents": LATENTS,
+        "tiles_at_once": LatentQuery.Config().tiles_at_once,
         "tiles": sizes,
         "bytes": peaks,
         "bytes_per_tile": float(slope),
@@ -166,7 +171,8 @@ def markdown(record: dict[str, Any]) -> str:
         f" {difference['gradients']:.1e}.",
         "",
         f"Perceiver ({perceiver['latents']} latents, width {perceiver['width']}, features of width"
-        f" {perceiver['width_in']}), one slide, forward and backward:",
+        f" {perceiver['width_in']}, keys and values for {perceiver['tiles_at_once']:,} tiles at once), one slide,"
+        " forward and backward:",
         "",
         "| tiles | peak memory, features counted (MB) |",
         "|---:|---:|",

@@ -151,7 +151,7 @@ class LatentQuery(nn.Module):
         shortest_um: float = Field(SHORTEST_UM, gt=0, description="Shortest wavelength of rotary position.")
         longest_um: float = Field(LONGEST_UM, gt=0, description="Longest wavelength of rotary position.")
         dropout: float = Field(0.1, ge=0, lt=1, description="Dropout of what a layer adds.")
-        tiles_at_once: int = Field(16_384, ge=1, description="Most tiles whose keys and values exist at a time.")
+        tiles_at_once: int = Field(4096, ge=1, description="Most tiles whose keys and values exist at a time.")
         backend: Backend = Field("auto", description="Attention backend.")
 
     def __init__(self, config: LatentQuery.Config, width_in: int) -> None:
