@@ -166,6 +166,19 @@ def attention_xformers() -> Outcome:
     return _judge(f"xformers {version}", device, found, expected, 1e-2)
 
 
+def attention_in_use() -> Outcome:
+    """Which backend slide encoders take here, and why not another."""
+    import torch
+
+    from medvlp.fusion.attention import backend_in_use, backends
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    named = {"float32": torch.float32} | ({"bfloat16": torch.bfloat16} if device == "cuda" else {})
+    chosen = ", ".join(f"{backend_in_use(device, dtype)} for {name}" for name, dtype in named.items())
+    absent = "; ".join(f"{name}: {reason}" for name, reason in backends(device).items() if reason is not None)
+    return "PASS", f"slide encoders on {device} use {chosen}" + (f" (not run: {absent})" if absent else ""), ""
+
+
 def _no_operator(name: str, device: str, error: Exception) -> Outcome:
     if device == "cpu":
         return "WARN", f"{name} was called and has no CPU operator", "nothing to do on a CPU: SDPA is used"
@@ -325,6 +338,7 @@ CHECKS: dict[str, Callable[[], Outcome]] = {
     "attention: sdpa": attention_sdpa,
     "attention: varlen": attention_varlen,
     "attention: xformers": attention_xformers,
+    "attention: in use": attention_in_use,
     "slide reading": slide,
     "concept linker": linker,
     "open_clip": open_clip,

@@ -28,6 +28,13 @@ def test_the_core_passes_here(checks):
     assert checks["torchvision"].status in {"PASS", "WARN"}
 
 
+def test_the_attention_in_use_is_named(checks):
+    check = checks["attention: in use"]
+    assert check.status == "PASS"
+    if "on cpu" in check.detail:
+        assert "slide encoders on cpu use sdpa for float32 (not run: xformers: its kernels are for CUDA" in check.detail
+
+
 @pytest.mark.extras
 def test_optional_parts_are_called_or_skipped_by_name(checks):
     for name in ("slide reading", "concept linker", "open_clip", "albumentations"):
