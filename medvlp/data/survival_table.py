@@ -214,3 +214,12 @@ def usable_folds(folds: Iterable[Fold], available: Iterable[str]) -> tuple[list[
         ledger.keep(len(kept.test))
         done.append(kept)
     return done, ledger
+
+
+def balanced_parts(event_N: NDArray[np.bool_], parts: int, seed: int) -> NDArray[np.int64]:
+    """Deal cases out at random into equal parts, events and others apart."""
+    rng = np.random.default_rng([seed, 2])
+    fold_N = np.zeros(len(event_N), dtype=np.int64)
+    for rows in (np.flatnonzero(event_N), np.flatnonzero(~event_N)):
+        fold_N[rng.permutation(rows)] = np.arange(len(rows)) % parts
+    return fold_N
