@@ -1,17 +1,17 @@
 """Cross-validated survival models: fit on each fold's training part, score the held-out cases, beside floors.
 
-Shape letters: N held-out cases of a fold, M training cases, K scaled columns, S bootstrap draws, F folds.
+Shape letters: N held-out cases of a fold, M training cases, K scaled columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow
+import pyarrow.parquet
 
 from medvlp import __version__
 from medvlp.config import resolve_path
@@ -28,9 +28,8 @@ from medvlp.finetune.survival_config import Cox, Hazard, Outcome, SurvivalConfig
 from medvlp.finetune.survival_cox import fit_cox
 from medvlp.finetune.survival_features import Block, Scaler, common_cases, noise, read_block
 from medvlp.finetune.survival_hazard import fit_hazard
+from medvlp.finetune.survival_scores import Answers, Scores, as_json, or_none, score
 from medvlp.io import atomic_folder, write_json, write_manifest
-from medvlp.metrics.bootstrap import Interval, draw_weights, interval
-from medvlp.metrics.survival import concordance, uno_concordance
 
 FORMAT = "medvlp-survival-1"
 _SHOWN_WEIGHTS = 60
@@ -40,21 +39,6 @@ _TITLES = {
     "noise": "random features of the same width",
     "permuted": "training outcomes dealt out anew",
 }
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Risks of one fold's held-out cases, and what they are scored with."""
-
-    fold: str
-    cases: list[str]
-    time_N: Floats
-    event_N: NDArray[np.bool_]
-    risk_N: Floats
-    train_time_M: Floats
-    train_event_M: NDArray[np.bool_]
-    facts: dict[str, Any]
 
 
 def cross_validate(
@@ -108,52 +92,6 @@ def cross_validate(
     return done
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Concordance by fold (F,) and, per fold, its bootstrap draws (F, S); of Uno's the values alone."""
-
-    value_F: Floats
-    draw_FS: Floats
-    uno_F: Floats
-
-    def fold(self, place: int, num_cases: int, level: float) -> Interval:
-        """Return one fold's concordance with its interval."""
-        return interval(float(self.value_F[place]), self.draw_FS[place], num_cases, level)
-
-    def mean(self, level: float) -> Interval:
-        """Return the mean over the folds where it is defined; each draw resamples the cases of every fold."""
-        return interval(_mean(self.value_F), _column_means(self.draw_FS), 2, level)
-
-    def difference(self, other: Scores, level: float) -> Interval:
-        """Return ``self - other``, mean over folds, on the same draws."""
-        draws_S = _column_means(self.draw_FS - other.draw_FS)
-        return interval(_mean(self.value_F - other.value_F), draws_S, 2, level)
-
-
-def score(answers: Sequence[Answers], num_draws: int, seed: int) -> Scores:
-    """Score answers by fold; equal seeds give equal draws, so two systems on the same folds pair."""
-    value_F, draw_FS, uno_F = [], [], []
-    for place, fold in enumerate(answers):
-        value_F.append(float(concordance(fold.time_N, fold.event_N, fold.risk_N)))
-        uno_F.append(
-            float(uno_concordance(fold.time_N, fold.event_N, fold.risk_N, fold.train_time_M, fold.train_event_M))
-        )
-        drawn = draw_weights(range(len(fold.cases)), num_draws, seed + place)
-        draw_FS.append(np.concatenate([concordance(fold.time_N, fold.event_N, fold.risk_N, w) for w in drawn]))
-    return Scores(np.array(value_F), np.stack(draw_FS), np.array(uno_F))
-
-
-def _mean(value_F: Floats) -> float:
-    defined = value_F[~np.isnan(value_F)]
-    return float(defined.mean()) if len(defined) else float("nan")
-
-
-def _column_means(draw_FS: Floats) -> Floats:
-    count_S = (~np.isnan(draw_FS)).sum(0)
-    total_S = np.nansum(draw_FS, axis=0)
-    return np.where(count_S > 0, total_S / np.maximum(count_S, 1), np.nan)
-
-
 def columns_of(outcome: Outcome) -> SurvivalColumns:
     """Return which columns of an outcome table hold what."""
     if outcome.columns is not None:
@@ -177,9 +115,6 @@ def run(config: SurvivalConfig, out: str | Path, *, overwrite: bool = False) -> 
         DataError: If a table cannot be used, or a split leaks.
         TrainingError: If a fit fails.
     """
-    import pyarrow
-    import pyarrow.parquet
-
     out = Path(out)
     outcomes = read_survival_table(resolve_path(config.outcome.table), columns_of(config.outcome))
     folds = read_folds(resolve_path(config.folds), train=config.train, test=config.test)
@@ -217,24 +152,25 @@ def run(config: SurvivalConfig, out: str | Path, *, overwrite: bool = False) -> 
         ],
         "ledger": {"outcomes": outcomes.ledger.to_json(), "folds": ledger.to_json()},
     }
-    rows = [
-        (name, fold, place) for name, folds_ in systems.items() for fold in folds_ for place in range(len(fold.cases))
-    ]
-    table = pyarrow.table(
-        {
-            "system": [name for name, _, _ in rows],
-            "fold": [fold.fold for _, fold, _ in rows],
-            "case": [fold.cases[place] for _, fold, place in rows],
-            "months": [float(fold.time_N[place]) for _, fold, place in rows],
-            "event": [bool(fold.event_N[place]) for _, fold, place in rows],
-            "risk": [float(fold.risk_N[place]) for _, fold, place in rows],
-        }
-    )
     with atomic_folder(out, replace=overwrite) as folder:
         write_json(folder / "results.json", results)
-        pyarrow.parquet.write_table(table, folder / "predictions.parquet")
+        pyarrow.parquet.write_table(predictions(systems), folder / "predictions.parquet")
         write_manifest(folder, {"format": FORMAT, "version": __version__})
     return out
+
+
+def predictions(systems: Mapping[str, Sequence[Answers]]) -> pyarrow.Table:
+    """Return a row per system and held-out case: fold, case, months, event, risk."""
+    rows: dict[str, list[Any]] = {name: [] for name in ("system", "fold", "case", "months", "event", "risk")}
+    for name, answers in systems.items():
+        for fold in answers:
+            rows["system"] += [name] * len(fold.cases)
+            rows["fold"] += [fold.fold] * len(fold.cases)
+            rows["case"] += fold.cases
+            rows["months"] += fold.time_N.tolist()
+            rows["event"] += fold.event_N.tolist()
+            rows["risk"] += fold.risk_N.tolist()
+    return pyarrow.table(rows)
 
 
 def _system(name: str, answers: Sequence[Answers], scores: Scores, level: float) -> dict[str, Any]:
@@ -242,25 +178,16 @@ def _system(name: str, answers: Sequence[Answers], scores: Scores, level: float)
         "name": name,
         "title": _TITLES[name],
         "concordance": as_json(scores.mean(level)),
-        "uno_concordance": _or_none(_mean(scores.uno_F)),
+        "uno_concordance": or_none(scores.uno),
         "folds": [
             {
                 "fold": fold.fold,
                 "num_cases": len(fold.cases),
                 "num_events": int(fold.event_N.sum()),
                 "concordance": as_json(scores.fold(place, len(fold.cases), level)),
-                "uno_concordance": _or_none(float(scores.uno_F[place])),
+                "uno_concordance": or_none(float(scores.uno_F[place])),
                 **fold.facts,
             }
             for place, fold in enumerate(answers)
         ],
     }
-
-
-def as_json(found: Interval) -> dict[str, float | None]:
-    """Return value and bounds, null where undefined."""
-    return {"value": _or_none(found.value), "low": _or_none(found.low), "high": _or_none(found.high)}
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else value
