@@ -15,6 +15,7 @@ from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, exp
 from medvlp.cli_link import link
 from medvlp.cli_pairs import pairs_app
 from medvlp.cli_predict import predict
+from medvlp.cli_survival import survival
 from medvlp.cli_weights import weights_app
 from medvlp.errors import ConfigError, MedvlpError
 
@@ -48,6 +49,7 @@ app.add_typer(weights_app, name="weights")
 app.command()(predict)
 app.command()(deid)
 app.command()(link)
+app.command()(survival)
 app.add_typer(pairs_app, name="pairs")
 
 

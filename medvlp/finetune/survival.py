@@ -28,7 +28,7 @@ from medvlp.finetune.survival_config import Cox, Hazard, Outcome, SurvivalConfig
 from medvlp.finetune.survival_cox import fit_cox
 from medvlp.finetune.survival_features import Block, Scaler, common_cases, noise, read_block
 from medvlp.finetune.survival_hazard import fit_hazard
-from medvlp.finetune.survival_scores import Answers, Scores, as_json, or_none, score
+from medvlp.finetune.survival_scores import Answers, Scores, as_json, mean_scores, or_none, score
 from medvlp.io import atomic_folder, write_json, write_manifest
 
 FORMAT = "medvlp-survival-1"
@@ -121,15 +121,26 @@ def run(config: SurvivalConfig, out: str | Path, *, overwrite: bool = False) -> 
     blocks = [read_block(source, outcomes.cases, config.seed) for source in config.features]
     clinical = [read_block(source, outcomes.cases, config.seed) for source in config.clinical]
     folds, ledger = usable_folds(folds, common_cases([*blocks, *clinical], outcomes.cases))
-    systems = {"model": cross_validate(config.model, blocks, outcomes, folds, seed=config.seed)}
+    systems = {"model": [cross_validate(config.model, blocks, outcomes, folds, seed=config.seed)]}
     if clinical:
-        systems["clinical"] = cross_validate(Cox(), clinical, outcomes, folds, seed=config.seed)
-    if "noise" in config.controls:
-        random = noise(outcomes.cases, systems["model"][0].facts["width"], config.seed)
-        systems["noise"] = cross_validate(config.model, [random], outcomes, folds, seed=config.seed)
-    if "permuted" in config.controls:
-        systems["permuted"] = cross_validate(config.model, blocks, outcomes, folds, seed=config.seed, permute=True)
-    scores = {name: score(answers, config.num_draws, config.seed) for name, answers in systems.items()}
+        systems["clinical"] = [cross_validate(Cox(), clinical, outcomes, folds, seed=config.seed)]
+    width = systems["model"][0][0].facts["width"]
+    for control in config.controls:
+        systems[control] = [
+            cross_validate(
+                config.model,
+                [noise(outcomes.cases, width, seed)] if control == "noise" else blocks,
+                outcomes,
+                folds,
+                seed=seed,
+                permute=control == "permuted",
+            )
+            for seed in range(config.seed, config.seed + config.repeats)
+        ]
+    scores = {
+        name: mean_scores([score(answers, config.num_draws, config.seed, config.horizon) for answers in several])
+        for name, several in systems.items()
+    }
     results = {
         "format": FORMAT,
         "version": __version__,
@@ -159,24 +170,29 @@ def run(config: SurvivalConfig, out: str | Path, *, overwrite: bool = False) -> 
     return out
 
 
-def predictions(systems: Mapping[str, Sequence[Answers]]) -> pyarrow.Table:
-    """Return a row per system and held-out case: fold, case, months, event, risk."""
-    rows: dict[str, list[Any]] = {name: [] for name in ("system", "fold", "case", "months", "event", "risk")}
-    for name, answers in systems.items():
-        for fold in answers:
-            rows["system"] += [name] * len(fold.cases)
-            rows["fold"] += [fold.fold] * len(fold.cases)
-            rows["case"] += fold.cases
-            rows["months"] += fold.time_N.tolist()
-            rows["event"] += fold.event_N.tolist()
-            rows["risk"] += fold.risk_N.tolist()
+def predictions(systems: Mapping[str, Sequence[Sequence[Answers]]]) -> pyarrow.Table:
+    """Return a row per system, repetition and held-out case: fold, case, months, event, risk."""
+    rows: dict[str, list[Any]] = {
+        name: [] for name in ("system", "repetition", "fold", "case", "months", "event", "risk")
+    }
+    for name, several in systems.items():
+        for repetition, answers in enumerate(several):
+            for fold in answers:
+                rows["system"] += [name] * len(fold.cases)
+                rows["repetition"] += [repetition] * len(fold.cases)
+                rows["fold"] += [fold.fold] * len(fold.cases)
+                rows["case"] += fold.cases
+                rows["months"] += fold.time_N.tolist()
+                rows["event"] += fold.event_N.tolist()
+                rows["risk"] += fold.risk_N.tolist()
     return pyarrow.table(rows)
 
 
-def _system(name: str, answers: Sequence[Answers], scores: Scores, level: float) -> dict[str, Any]:
+def _system(name: str, several: Sequence[Sequence[Answers]], scores: Scores, level: float) -> dict[str, Any]:
     return {
         "name": name,
         "title": _TITLES[name],
+        "repeats": len(several),
         "concordance": as_json(scores.mean(level)),
         "uno_concordance": or_none(scores.uno),
         "folds": [
@@ -186,8 +202,8 @@ def _system(name: str, answers: Sequence[Answers], scores: Scores, level: float)
                 "num_events": int(fold.event_N.sum()),
                 "concordance": as_json(scores.fold(place, len(fold.cases), level)),
                 "uno_concordance": or_none(float(scores.uno_F[place])),
-                **fold.facts,
+                "fits": [answers[place].facts for answers in several],
             }
-            for place, fold in enumerate(answers)
+            for place, fold in enumerate(several[0])
         ],
     }

@@ -57,6 +57,7 @@ class Pathways(Genes):
     name: Literal["pathways"] = Field("pathways", description="Mean standardised expression of gene sets.")  # type: ignore[assignment]
     sets: str = Field(description="File of the gene sets.")
     share: float = Field(0.9, gt=0, le=1, description="Share of a set's genes that have to be measured.")
+    min_genes: int = Field(1, ge=1, description="Genes that a set has to have.")
 
 
 class Vectors(_Source):
@@ -125,6 +126,8 @@ class SurvivalConfig(Config):
     controls: list[Control] = Field(
         ["noise", "permuted"], description="Random features of the same width; training outcomes dealt out anew."
     )
+    repeats: int = Field(3, ge=1, description="Draws of each control; its score is their mean.")
+    horizon: float = Field(60.0, gt=0, description="Months up to which Uno's concordance counts events.")
     seed: int = Field(0, ge=0, description="Seed of everything that is drawn.")
     num_draws: int = Field(1000, ge=100, le=100_000, description="Bootstrap draws of cases within each fold.")
     level: float = Field(0.95, gt=0, lt=1, description="Coverage of the intervals.")

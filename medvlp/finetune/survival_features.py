@@ -82,8 +82,9 @@ def _genes(source: Genes) -> Block:
     groups_DP, columns = None, table.genes
     if isinstance(source, Pathways):
         sets = covered(read_gene_sets(resolve_path(source.sets)), table.genes, source.share)
+        sets = {name: genes for name, genes in sets.items() if len(genes) >= source.min_genes}
         if not sets:
-            raise DataError("no gene set is measured well enough", item=source.sets, remedy="lower `share`")
+            raise DataError("no gene set is left", item=source.sets, remedy="lower `share` or `min_genes`")
         groups_DP, columns = membership(sets, table.genes), list(sets)
     return Block(source.name, table.cases, table.values_CG.astype(np.float64), columns, groups_DP, source.components)
 

@@ -59,17 +59,32 @@ class Scores:
         return interval(_mean(self.value_F - other.value_F), draws_S, 2, level)
 
 
-def score(answers: Sequence[Answers], num_draws: int, seed: int) -> Scores:
-    """Score answers by fold; equal seeds give equal draws, so two systems on the same folds pair."""
+def score(answers: Sequence[Answers], num_draws: int, seed: int, horizon: float) -> Scores:
+    """Score answers by fold; equal seeds give equal draws, so two systems on the same folds pair.
+
+    Args:
+        answers: One per fold.
+        num_draws: Bootstrap draws of each fold's cases.
+        seed: Seed of the draws.
+        horizon: Months up to which Uno's concordance counts events: late ones would weigh too much.
+    """
     value_F, draw_FS, uno_F = [], [], []
     for place, fold in enumerate(answers):
-        value_F.append(float(concordance(fold.time_N, fold.event_N, fold.risk_N)))
-        uno_F.append(
-            float(uno_concordance(fold.time_N, fold.event_N, fold.risk_N, fold.train_time_M, fold.train_event_M))
-        )
+        own = (fold.time_N, fold.event_N, fold.risk_N)
+        value_F.append(float(concordance(*own)))
+        uno_F.append(float(uno_concordance(*own, fold.train_time_M, fold.train_event_M, horizon)))
         drawn = draw_weights(range(len(fold.cases)), num_draws, seed + place)
-        draw_FS.append(np.concatenate([concordance(fold.time_N, fold.event_N, fold.risk_N, w) for w in drawn]))
+        draw_FS.append(np.concatenate([concordance(*own, weight_SN) for weight_SN in drawn]))
     return Scores(np.array(value_F), np.stack(draw_FS), np.array(uno_F))
+
+
+def mean_scores(several: Sequence[Scores]) -> Scores:
+    """Return the mean over repetitions that were scored on the same draws."""
+    return Scores(
+        np.mean([scores.value_F for scores in several], axis=0),
+        np.mean([scores.draw_FS for scores in several], axis=0),
+        np.mean([scores.uno_F for scores in several], axis=0),
+    )
 
 
 def _mean(value_F: Floats) -> float:
