@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,7 @@ def run(config: SurvivalBenchmarkConfig, out: Path) -> Iterator[Cell]:
                 record = records.once(
                     out / f"{name}-{endpoint}-{key}.json",
                     identity,
-                    lambda cohort=cohort, arm=arm, blocks=blocks, outcomes=outcomes, folds=folds: {
-                        "runs": _fit(config.seed, cohort, arm, blocks, outcomes, folds)
-                    },
+                    partial(_fit, config.seed, cohort, arm, blocks, outcomes, folds),
                 )
                 runs = [[_answers(fold) for fold in answers] for answers in record["runs"]]
                 yield Cell(name, endpoint, key, runs, record["seconds"])
@@ -62,7 +61,7 @@ def run(config: SurvivalBenchmarkConfig, out: Path) -> Iterator[Cell]:
 
 def _fit(
     first: int, cohort: Cohort, arm: Arm, blocks: dict[str, Block], outcomes: SurvivalTable, folds: list[Fold]
-) -> list[list[dict[str, Any]]]:
+) -> records.Record:
     runs = []
     for seed in range(first, first + arm.repeats):
         chosen = []
@@ -71,7 +70,7 @@ def _fit(
             chosen.append(read_block(source, outcomes.cases, seed) if isinstance(source, Noise) else blocks[name])
         answers = cross_validate(arm.model, chosen, outcomes, folds, seed=seed, permute=arm.permuted)
         runs.append([{key: _plain(value) for key, value in vars(fold).items()} for fold in answers])
-    return runs
+    return {"runs": runs}
 
 
 def _plain(value: Any) -> Any:

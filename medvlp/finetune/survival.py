@@ -116,12 +116,61 @@ def run(config: SurvivalConfig, out: str | Path, *, overwrite: bool = False) -> 
         TrainingError: If a fit fails.
     """
     out = Path(out)
+    with atomic_folder(out, replace=overwrite) as folder:  # entered first, so that a taken name is told at once
+        systems, results = _results(config)
+        write_json(folder / "results.json", results)
+        pyarrow.parquet.write_table(predictions(systems), folder / "predictions.parquet")
+        write_manifest(folder, {"format": FORMAT, "version": __version__})
+    return out
+
+
+Systems = dict[str, list[list[Answers]]]
+
+
+def _results(config: SurvivalConfig) -> tuple[Systems, dict[str, Any]]:
     outcomes = read_survival_table(resolve_path(config.outcome.table), columns_of(config.outcome))
     folds = read_folds(resolve_path(config.folds), train=config.train, test=config.test)
     blocks = [read_block(source, outcomes.cases, config.seed) for source in config.features]
     clinical = [read_block(source, outcomes.cases, config.seed) for source in config.clinical]
     folds, ledger = usable_folds(folds, common_cases([*blocks, *clinical], outcomes.cases))
-    systems = {"model": [cross_validate(config.model, blocks, outcomes, folds, seed=config.seed)]}
+    used = sorted({case for fold in folds for case in (*fold.train, *fold.test)})
+    systems = _systems(config, blocks, clinical, outcomes, folds)
+    scores = {
+        name: mean_scores(
+            [score(answers, config.num_draws, config.seed, config.horizon) for answers in several], config.seed
+        )
+        for name, several in systems.items()
+    }
+    return systems, {
+        "format": FORMAT,
+        "version": __version__,
+        "title": config.title,
+        "config": config.model_dump(mode="json"),
+        "metric": "Harrell's concordance, mean over folds; 0.5 is what no knowledge gives",
+        "num_cases": len(used),
+        "num_scored": sum(len(fold.test) for fold in folds),
+        "num_events": int(sum(fold.event_N.sum() for fold in systems["model"][0])),
+        "clinical_missing": {
+            column: int(np.isnan(block.rows(used)[:, place]).sum())
+            for block in [*blocks, *clinical]
+            if block.name == "clinical"
+            for place, column in enumerate(block.columns)
+        },
+        "systems": [_system(name, systems[name], scores[name], config.level) for name in systems],
+        "differences": [
+            {"first": "model", "second": name, **as_json(scores["model"].difference(scores[name], config.level))}
+            for name in systems
+            if name != "model"
+        ],
+        "ledger": {"outcomes": outcomes.ledger.to_json(), "folds": ledger.to_json()},
+    }
+
+
+def _systems(
+    config: SurvivalConfig, blocks: list[Block], clinical: list[Block], outcomes: SurvivalTable, folds: list[Fold]
+) -> Systems:
+    """Fit the model, the clinical floor and every repetition of the controls."""
+    systems: Systems = {"model": [cross_validate(config.model, blocks, outcomes, folds, seed=config.seed)]}
     if clinical:
         systems["clinical"] = [cross_validate(Cox(), clinical, outcomes, folds, seed=config.seed)]
     width = systems["model"][0][0].facts["width"]
@@ -137,37 +186,7 @@ def run(config: SurvivalConfig, out: str | Path, *, overwrite: bool = False) -> 
             )
             for seed in range(config.seed, config.seed + config.repeats)
         ]
-    scores = {
-        name: mean_scores([score(answers, config.num_draws, config.seed, config.horizon) for answers in several])
-        for name, several in systems.items()
-    }
-    results = {
-        "format": FORMAT,
-        "version": __version__,
-        "title": config.title,
-        "config": config.model_dump(mode="json"),
-        "metric": "Harrell's concordance, mean over folds; 0.5 is what no knowledge gives",
-        "num_cases": len(set().union(*(fold.test for fold in folds))),
-        "num_events": int(sum(fold.event_N.sum() for fold in systems["model"])),
-        "clinical_missing": {
-            column: int(np.isnan(block.values_ND[:, place]).sum())
-            for block in [*blocks, *clinical]
-            if block.name == "clinical"
-            for place, column in enumerate(block.columns)
-        },
-        "systems": [_system(name, systems[name], scores[name], config.level) for name in systems],
-        "differences": [
-            {"first": "model", "second": name, **as_json(scores["model"].difference(scores[name], config.level))}
-            for name in systems
-            if name != "model"
-        ],
-        "ledger": {"outcomes": outcomes.ledger.to_json(), "folds": ledger.to_json()},
-    }
-    with atomic_folder(out, replace=overwrite) as folder:
-        write_json(folder / "results.json", results)
-        pyarrow.parquet.write_table(predictions(systems), folder / "predictions.parquet")
-        write_manifest(folder, {"format": FORMAT, "version": __version__})
-    return out
+    return systems
 
 
 def predictions(systems: Mapping[str, Sequence[Sequence[Answers]]]) -> pyarrow.Table:

@@ -78,13 +78,14 @@ def score(answers: Sequence[Answers], num_draws: int, seed: int, horizon: float)
     return Scores(np.array(value_F), np.stack(draw_FS), np.array(uno_F))
 
 
-def mean_scores(several: Sequence[Scores]) -> Scores:
-    """Return the mean over repetitions that were scored on the same draws."""
-    return Scores(
-        np.mean([scores.value_F for scores in several], axis=0),
-        np.mean([scores.draw_FS for scores in several], axis=0),
-        np.mean([scores.uno_F for scores in several], axis=0),
-    )
+def mean_scores(several: Sequence[Scores], seed: int = 0) -> Scores:
+    """Return the mean over repetitions that were scored on the same draws; each draw resamples the repetitions too."""
+    draw_RFS = np.stack([scores.draw_FS for scores in several])
+    num, _, num_draws = draw_RFS.shape
+    pick_RS = np.random.default_rng([seed, num]).integers(num, size=(num, num_draws))
+    drawn_FS = np.mean([draw_RFS[pick_S, :, np.arange(num_draws)].T for pick_S in pick_RS], axis=0)
+    value_F = np.mean([scores.value_F for scores in several], axis=0)
+    return Scores(value_F, drawn_FS, np.mean([scores.uno_F for scores in several], axis=0))
 
 
 def _mean(value_F: Floats) -> float:
