@@ -45,8 +45,9 @@ def markdown(config: SurvivalBenchmarkConfig, table: dict[str, Any]) -> str:
     """Return the table as Markdown, as printed and as kept in the docs."""
     lines = [
         f"Harrell's concordance, mean over {len(table['rows'][0]['folds'])} folds; 95 % intervals resample the "
-        f"held-out cases within each fold ({config.num_draws} draws), and repetitions where there are several; the chance "
-        f"of a single training is left out. Uno's concordance counts events up to {config.horizon:g} months. The last column is the difference to "
+        f"held-out cases within each fold ({config.num_draws} draws), and repetitions where there are several; the "
+        "chance of a single training is left out. Uno's concordance counts events up to "
+        f"{config.horizon:g} months. The last column is the difference to "
         f'"{config.arms[config.floor].title}" on the same draws. A constant risk has 0.5 by definition.',
         "",
         "| cohort, endpoint (cases, events) | model | concordance | by fold | Uno's | to the floor |",
