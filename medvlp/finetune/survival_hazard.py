@@ -28,7 +28,7 @@ def time_edges(time_N: Floats, event_N: NDArray[np.bool_], bins: int) -> Floats:
     """Return the inner edges of the bins, (B - 1,): quantiles of the event times, equal ones once.
 
     Raises:
-        TrainingError: If there are fewer events than bins, or all events are at one time.
+        TrainingError: If there are fewer events than bins, or their times are too much alike.
     """
     if int(event_N.sum()) < bins:
         raise TrainingError(
@@ -38,7 +38,9 @@ def time_edges(time_N: Floats, event_N: NDArray[np.bool_], bins: int) -> Floats:
     edges = np.unique(np.quantile(seen, np.arange(1, bins) / bins))
     edges = edges[edges > seen.min()]
     if len(edges) == 0:
-        raise TrainingError("all events are at one time", item="training part", remedy="use a finer unit of time")
+        raise TrainingError(
+            "the event times are too much alike for bins", item="training part", remedy="use a finer unit of time"
+        )
     return edges
 
 
