@@ -1,4 +1,4 @@
-"""Made-up cases whose hazard is known: it doubles (e to the 0.7) with each step of the first column and ignores the others."""
+"""Made-up cases with a known hazard: it doubles (e to the 0.7) with each step of the first column, others are idle."""
 
 import numpy as np
 
