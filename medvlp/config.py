@@ -33,6 +33,7 @@ KINDS = {
     "knowledge": "medvlp.training.knowledge:KnowledgeConfig",
     "align": "medvlp.training.align:AlignConfig",
     "finetune": "medvlp.finetune.config:FinetuneConfig",
+    "survival": "medvlp.finetune.survival_config:SurvivalConfig",
     "evaluate": "medvlp.zeroshot.evaluate:EvaluateConfig",
     "retrieval": "medvlp.zeroshot.retrieval:RetrievalConfig",
     "quickstart": "benchmarks.quickstart.config:QuickstartConfig",
@@ -41,6 +42,7 @@ KINDS = {
     "linking": "benchmarks.linking.config:LinkingConfig",
     "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
     "reports_benchmark": "benchmarks.reports.config:ReportsBenchmarkConfig",
+    "survival_benchmark": "benchmarks.survival.config:SurvivalBenchmarkConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
 }
 

@@ -22,6 +22,7 @@ KIND_OF_VERB = {
     "train": None,  # either stage
     "evaluate": ("evaluate", "retrieval"),
     "finetune": "finetune",
+    "survival": "survival",
     "quickstart": "quickstart",
     "show": None,
 }
