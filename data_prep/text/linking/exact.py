@@ -1,30 +1,26 @@
 """The exact tier: every stretch of words that is a name of the graph, found in one pass over the text.
 
-The words of a stretch are added up as random 64-bit numbers, one per key, so a stretch has the same sum in any word
-order, and the sums of all stretches are differences of one running total. A table of bits keeps the few whose sum is
-that of a name; those are compared word by word, so no match rests on a hash.
-
-Shape letters: N words of the text, L lengths of a stretch, P padded number of words, H stretches found, X = 2.
+Each word of the names has a random number, and a stretch the sum of its words' numbers, which is the same in any word
+order. A text is first cut where neighbours occur together in no name; what is left is short. Of its stretches those
+with the sum of a name are compared word by word, so no match rests on a sum.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from itertools import accumulate, chain, combinations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from data_prep.text.linking.lexicon import ENGLISH, Lexicon, Owner, best
 from data_prep.text.linking.words import Words, unordered
 from medvlp.knowledge.names import normalise
 
-_BITS = 22
 _LONGEST = 10
-_SHIFT = np.uint64(64 - _BITS)
+_LARGEST = 1 << 56  # the sum of ten such numbers is still quick to look up
+_PAIRS = (1 << 22) - 1
 REORDERED_SCORE = 0.95
 _SHOUTING = 0.7
 
@@ -44,13 +40,22 @@ class ExactIndex:
 
     lexicon: Lexicon
     word_order: bool = True
-    _table: NDArray[np.bool_] = field(init=False, repr=False)
+    _numbers: dict[str, int] = field(init=False, repr=False)
+    _sums: set[int] = field(init=False, repr=False)
+    _together: bytearray = field(init=False, repr=False)
     _forms: dict[str, list[Owner]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        sums = np.array([_sum(words) for words in self.lexicon.names], dtype=np.uint64)
-        self._table = np.zeros(1 << _BITS, dtype=bool)
-        self._table[sums >> _SHIFT] = True
+        names = [words.split(" ") for words in self.lexicon.names if words.count(" ") < _LONGEST]
+        known = dict.fromkeys(chain.from_iterable(names))
+        numbers = np.random.default_rng(0).integers(_LARGEST, size=len(known)).tolist()
+        self._numbers = dict(zip(known, numbers, strict=True))
+        self._sums, self._together = set(), bytearray(_PAIRS + 1)
+        for words in names:
+            of_words = [self._numbers[word] for word in words]
+            self._sums.add(sum(of_words))
+            for one, other in combinations(of_words, 2):
+                self._together[(one + other) & _PAIRS] = 1
         self._forms = _acronym_forms(self.lexicon.acronyms)
 
     def matches(self, words: Words, text: str) -> list[Match]:
@@ -58,14 +63,14 @@ class ExactIndex:
         if not len(words):
             return []
         found = self._acronyms(words, text)
-        names, keys, sentence = self.lexicon.names, words.keys, words.sentence
-        for first, last in self._likely(words):
-            if sentence[first] != sentence[last] or not (words.opens[first] and words.closes[last]):
+        names, keys, clause = self.lexicon.names, words.keys, words.clause
+        for first, last in self._likely(keys):
+            if not (words.opens[first] and words.closes[last]) or words.part_sentences(first, last):
                 continue
             score = 1.0
             owners = names.get(keys[first] if first == last else " ".join(keys[first : last + 1]))
             if owners is None:
-                if first == last or not self.word_order or words.clause[first] != words.clause[last]:
+                if first == last or not self.word_order or clause[first] != clause[last]:
                     continue
                 owners, score = self._reordered(keys[first : last + 1]), REORDERED_SCORE
                 if not owners:
@@ -75,18 +80,22 @@ class ExactIndex:
             found.append(Match(first, last, owners, score))
         return found
 
-    def _likely(self, words: Words) -> list[list[int]]:
-        """First and last words of the stretches whose sum is in the table."""
-        count, width = len(words), min(self.lexicon.longest, _LONGEST, len(words))
-        total_P = np.zeros(count + width, dtype=np.uint64)
-        np.cumsum(np.array([_number(word) for word in words.keys], dtype=np.uint64), out=total_P[1 : count + 1])
-        total_P[count + 1 :] = total_P[count]
-        sum_NL = sliding_window_view(total_P[1:], width) - total_P[:count, None]
-        hit_NL = self._table.take((sum_NL >> _SHIFT).view(np.int64))
-        hit_NL[_beyond(count, width)] = False
-        found_HX = np.argwhere(hit_NL)
-        found_HX[:, 1] += found_HX[:, 0]
-        return found_HX.tolist()
+    def _likely(self, keys: Sequence[str]) -> list[tuple[int, int]]:
+        """First and last words of the stretches whose sum is that of a name, in whatever sentences."""
+        sums, together = self._sums, self._together
+        numbers = list(map(self._numbers.get, keys))
+        found = [(place, place) for place, number in enumerate(numbers) if number in sums]
+        begin, previous = 0, None
+        for place, number in enumerate([*numbers, None]):
+            if number is None or previous is None or not together[(previous + number) & _PAIRS]:
+                for first in range(begin, place - 1):
+                    stretch = numbers[first : min(place, first + _LONGEST)]
+                    for last, total in enumerate(accumulate(stretch), first):  # type: ignore[arg-type]
+                        if total in sums and last > first:
+                            found.append((first, last))
+                begin = place
+            previous = number
+        return found
 
     def find(self, words: Words, text: str) -> tuple[list[Owner], float]:
         """Return the concepts that a whole text names, and the score; none and 0 if it is no name."""
@@ -102,16 +111,13 @@ class ExactIndex:
         return list({owner.row: owner for name in names for owner in self.lexicon.names[name]}.values())
 
     def _acronyms(self, words: Words, text: str) -> list[Match]:
-        found = [position for position, raw in enumerate(words.raw) if raw in self._forms]
-        if found and _shouts(text):
-            found = [position for position in found if words.raw[position].casefold() not in ENGLISH]
-        raw = words.raw
-        return [Match(position, position, best(self._forms[raw[position]], raw[position]), 1.0) for position in found]
-
-
-def _beyond(count: int, width: int) -> NDArray[np.bool_]:
-    """Stretches that would end behind the last word, (N, L)."""
-    return np.add.outer(np.arange(count), np.arange(width)) >= count
+        raw, forms = words.raw, self._forms
+        if forms.keys().isdisjoint(raw):
+            return []
+        found = [position for position, word in enumerate(raw) if word in forms]
+        if any(raw[position].casefold() in ENGLISH for position in found) and _shouts(text):
+            found = [position for position in found if raw[position].casefold() not in ENGLISH]
+        return [Match(position, position, best(forms[raw[position]], raw[position]), 1.0) for position in found]
 
 
 def _shouts(text: str) -> bool:
@@ -132,12 +138,3 @@ def _acronym_forms(acronyms: dict[str, list[Owner]]) -> dict[str, list[Owner]]:
 
 
 _LOWER_CASE = frozenset(["copd", "ards", "gerd", "adhd", "hiv"])
-
-
-@lru_cache(maxsize=1 << 18)
-def _number(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-
-
-def _sum(words: str) -> int:
-    return sum(map(_number, words.split(" "))) & 0xFFFFFFFFFFFFFFFF

@@ -200,21 +200,21 @@ class Linker:
     def _matched(self, text: str, words: Words) -> list[Link]:
         """Exact matches with their concepts, overlapping ones too."""
         links: list[Link] = []
-        for match in self._exact.matches(words, text):
-            if self._dropped and " ".join(words.keys[match.first : match.last + 1]) in self._dropped:
+        for first, last, owners, score in self._exact.matches(words, text):
+            if self._dropped and " ".join(words.keys[first : last + 1]) in self._dropped:
                 continue
-            start, end = words.starts[match.first], words.ends[match.last]
-            candidates = self._exact_candidates(match.owners, match.score)
+            candidates = self._exact_candidates(owners, score)
             if not candidates:
                 continue
+            start, end = words.starts[first], words.ends[last]
             if len(candidates) > 1:
                 if "rerank" in self.config.tiers:
                     candidates = self._reranked([text[start:end]], [candidates])[0]
                 candidates = sorted(candidates, key=self.order)[: self.config.max_concepts]
             for candidate in candidates:
                 links.append(self._as_link(text, start, end, candidate))
-            if self.config.lists and match.last > match.first > 0 and self._after_joiner(text, words, match.first):
-                links.extend(self._joined(text, words, match.first, end))
+            if self.config.lists and last > first > 0 and self._after_joiner(text, words, first):
+                links.extend(self._joined(text, words, first, end))
         return links
 
     def _after_joiner(self, text: str, words: Words, first: int) -> bool:
@@ -224,7 +224,7 @@ class Linker:
     def _joined(self, text: str, words: Words, first: int, end: int) -> list[Link]:
         """A match that shares its last words with those before "and": both concepts, on the whole list."""
         for before in range(first - 1, max(-1, first - 5), -1):
-            if words.sentence[before] != words.sentence[first]:
+            if words.part_sentences(before, first):
                 break
             start = words.starts[before]
             pieces = parts(text[start:end], self._is_name, shared=True)
