@@ -15,12 +15,12 @@ from typing import NamedTuple
 import numpy as np
 
 from data_prep.text.linking.lexicon import ENGLISH, Lexicon, Owner, best
-from data_prep.text.linking.words import Words, unordered
+from data_prep.text.linking.words import Words, key, read, unordered
 from medvlp.knowledge.names import normalise
 
 _LONGEST = 10
 _LARGEST = 1 << 56  # the sum of ten such numbers is still quick to look up
-_PAIRS = (1 << 22) - 1
+_PAIRS = (1 << 21) - 1
 REORDERED_SCORE = 0.95
 _SHOUTING = 0.7
 
@@ -43,6 +43,7 @@ class ExactIndex:
     _numbers: dict[str, int] = field(init=False, repr=False)
     _sums: set[int] = field(init=False, repr=False)
     _together: bytearray = field(init=False, repr=False)
+    _alone: frozenset[str] = field(init=False, repr=False)
     _forms: dict[str, list[Owner]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -56,6 +57,7 @@ class ExactIndex:
             self._sums.add(sum(of_words))
             for one, other in combinations(of_words, 2):
                 self._together[(one + other) & _PAIRS] = 1
+        self._alone = frozenset(words[0] for words in names if len(words) == 1)
         self._forms = _acronym_forms(self.lexicon.acronyms)
 
     def matches(self, words: Words, text: str) -> list[Match]:
@@ -65,7 +67,7 @@ class ExactIndex:
         found = self._acronyms(words, text)
         names, keys, clause = self.lexicon.names, words.keys, words.clause
         for first, last in self._likely(keys):
-            if not (words.opens[first] and words.closes[last]) or words.part_sentences(first, last):
+            if words.cut_long_form(first, last) or words.part_sentences(first, last):
                 continue
             score = 1.0
             owners = names.get(keys[first] if first == last else " ".join(keys[first : last + 1]))
@@ -84,7 +86,7 @@ class ExactIndex:
         """First and last words of the stretches whose sum is that of a name, in whatever sentences."""
         sums, together = self._sums, self._together
         numbers = list(map(self._numbers.get, keys))
-        found = [(place, place) for place, number in enumerate(numbers) if number in sums]
+        found = [(place, place) for place, word in enumerate(keys) if word in self._alone]
         begin, previous = 0, None
         for place, number in enumerate([*numbers, None]):
             if number is None or previous is None or not together[(previous + number) & _PAIRS]:
@@ -97,13 +99,16 @@ class ExactIndex:
             previous = number
         return found
 
-    def find(self, words: Words, text: str) -> tuple[list[Owner], float]:
+    def find(self, text: str) -> tuple[list[Owner], float]:
         """Return the concepts that a whole text names, and the score; none and 0 if it is no name."""
-        if len(words) == 1 and (owners := self._forms.get(words.raw[0])):
-            return best(owners, words.raw[0]), 1.0
-        if owners := self.lexicon.names.get(" ".join(words.keys)):
+        keys = key(text)
+        if " " not in keys:
+            raw = read(text).raw
+            if raw and (owners := self._forms.get(raw[0])):
+                return best(owners, raw[0]), 1.0
+        if owners := self.lexicon.names.get(keys):
             return best(owners, normalise(text)), 1.0
-        owners = self._reordered(words.keys) if self.word_order and len(words) > 1 else []
+        owners = self._reordered(keys.split(" ")) if self.word_order and " " in keys else []
         return best(owners, normalise(text)), REORDERED_SCORE if owners else 0.0
 
     def _reordered(self, keys: list[str]) -> list[Owner]:

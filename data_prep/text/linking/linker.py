@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _LONGEST_MENTION = 300
 _LEAST_PROPOSED = 0.8
 _MIN_NAMES_OF_HEAD = 3
+_JOINERS = frozenset(["and", "or", "/", "-"])
 
 
 class Linker:
@@ -203,23 +204,26 @@ class Linker:
         for first, last, owners, score in self._exact.matches(words, text):
             if self._dropped and " ".join(words.keys[first : last + 1]) in self._dropped:
                 continue
-            candidates = self._exact_candidates(owners, score)
-            if not candidates:
+            owners = [owner for owner in owners if owner.row in self.rows]
+            if not owners:
                 continue
             start, end = words.starts[first], words.ends[last]
-            if len(candidates) > 1:
+            if len(owners) == 1:  # by far the most: nothing to choose
+                row = owners[0].row
+                links.append(Link(start, end, self.graph.ids[row], text[start:end], score, self._types[row]))
+            else:
+                candidates = self._exact_candidates(owners, score)
                 if "rerank" in self.config.tiers:
                     candidates = self._reranked([text[start:end]], [candidates])[0]
-                candidates = sorted(candidates, key=self.order)[: self.config.max_concepts]
-            for candidate in candidates:
-                links.append(self._as_link(text, start, end, candidate))
+                best = sorted(candidates, key=self.order)[: self.config.max_concepts]
+                links += [self._as_link(text, start, end, candidate) for candidate in best]
             if self.config.lists and last > first > 0 and self._after_joiner(text, words, first):
-                links.extend(self._joined(text, words, first, end))
+                links += self._joined(text, words, first, end)
         return links
 
     def _after_joiner(self, text: str, words: Words, first: int) -> bool:
         gap = text[words.ends[first - 1] : words.starts[first]]
-        return words.keys[first - 1] in ("and", "or") or gap.strip() in ("/", "-")
+        return words.keys[first - 1] in _JOINERS or (gap != " " and gap.strip() in _JOINERS)
 
     def _joined(self, text: str, words: Words, first: int, end: int) -> list[Link]:
         """A match that shares its last words with those before "and": both concepts, on the whole list."""
@@ -238,7 +242,7 @@ class Linker:
         return [Candidate(o.row, o.surface, score, "exact", score=score) for o in owners if o.row in self.rows]
 
     def _exactly(self, mention: str) -> list[Candidate]:
-        return self._exact_candidates(*self._exact.find(read(mention), mention))
+        return self._exact_candidates(*self._exact.find(mention))
 
     def _nearest(self, mentions: Sequence[str]) -> list[list[Candidate]]:
         """Concepts of the nearest names; a concept counts with its nearest."""

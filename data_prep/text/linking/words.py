@@ -67,7 +67,6 @@ class Words:
         starts, ends: The word's characters.
         raw: The characters themselves; empty for the words of a long form.
         clause: Number of the part between commas, colons, brackets and line ends; only inside one is word order free.
-        opens, closes: Whether a name may begin, or end, with the word: not inside a long form.
         sentence_of_clause: Number of each clause's sentence; a name never crosses one.
     """
 
@@ -76,8 +75,6 @@ class Words:
     ends: list[int]
     raw: list[str]
     clause: list[int]
-    opens: list[bool]
-    closes: list[bool]
     sentence_of_clause: list[int]
 
     def __len__(self) -> int:
@@ -92,6 +89,13 @@ class Words:
         """Tell whether two words are in different sentences."""
         one, other = self.clause[first], self.clause[last]
         return one != other and self.sentence_of_clause[one] != self.sentence_of_clause[other]
+
+    def cut_long_form(self, first: int, last: int) -> bool:
+        """Tell whether a stretch of words begins or ends inside a long form, which shares its place in the text."""
+        raw, starts = self.raw, self.starts
+        if not raw[first] and first > 0 and starts[first - 1] == starts[first]:
+            return True
+        return not raw[last] and last + 1 < len(starts) and starts[last + 1] == starts[last]
 
 
 def read(
@@ -174,36 +178,21 @@ class _Cut:
         clauses, sentence_of_clause = self._parts()
         keys: list[Any] = self.keys
         columns: list[list[Any]] = [self.starts, self.ends, self.raw, clauses]
-        opens, closes = [True] * len(keys), [True] * len(keys)
-        if self.long or self.several:
-            columns += [opens, closes]
-            for place in sorted([*self.long, *self.several], reverse=True):  # places further left stay what they are
-                found = self.long.get(place) or self.several[place]
-                for column in columns:
-                    column[place : place + 1] = [column[place]] * len(found)
-                keys[place : place + 1] = found
-                if place in self.long:
-                    inner = [False] * (len(found) - 1)
-                    opens[place + 1 : place + len(found)] = closes[place : place + len(found) - 1] = inner
-        columns = [list(compress(column, keys)) for column in columns]
-        keys = list(filter(None, keys))
-        if len(columns) == 4:
-            columns += [opens[: len(keys)], closes[: len(keys)]]
-        return Words(keys, *columns, sentence_of_clause)
+        for place in sorted([*self.long, *self.several], reverse=True):  # places further left stay what they are
+            found = self.long.get(place) or self.several[place]
+            for column in columns:
+                column[place : place + 1] = [column[place]] * len(found)
+            keys[place : place + 1] = found
+        kept = (list(compress(column, keys)) for column in columns)
+        return Words(list(filter(None, keys)), *kept, sentence_of_clause)
 
     def _parts(self) -> tuple[list[int], list[int]]:
         """Number of each word's clause, and of each clause's sentence."""
-        clauses: list[int] = []
-        clause, sentences = 0, [0]
-        for gap in self.gaps:
-            step = _USUAL_GAPS.get(gap)
-            if step is None:
-                step = _step(gap)
-            if step:
-                clause += 1
-                sentences.append(sentences[-1] + (step == _NEW_SENTENCE))
-            clauses.append(clause)
-        return clauses, sentences
+        steps = list(map(_USUAL_GAPS.get, self.gaps))
+        if None in steps:
+            steps = [_step(gap) if step is None else step for step, gap in zip(steps, self.gaps, strict=True)]
+        sentences = accumulate((step == _NEW_SENTENCE for step in steps if step), initial=0)
+        return list(accumulate(map(bool, steps))), list(sentences)
 
     def _possessive(self, place: int) -> bool:
         return self.raw[place] in _POSSESSIVE and self.gaps[place] in _APOSTROPHES
