@@ -2,14 +2,14 @@
 
 Each word of the names has a random number, and a stretch the sum of its words' numbers, which is the same in any word
 order. A text is first cut where neighbours occur together in no name; what is left is short. Of its stretches those
-with the sum of a name are compared word by word, so no match rests on a sum.
+with the sum of a name are compared word by word, so that no match rests on numbers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, chain, combinations
+from itertools import chain, combinations, pairwise, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +19,7 @@ from data_prep.text.linking.words import Words, key, read, unordered
 from medvlp.knowledge.names import normalise
 
 _LONGEST = 10
-_LARGEST = 1 << 56  # the sum of ten such numbers is still quick to look up
+_LARGEST = 1 << 26  # ten such numbers still add up to one digit of Python's ints
 _PAIRS = (1 << 21) - 1
 REORDERED_SCORE = 0.95
 _SHOUTING = 0.7
@@ -41,6 +41,7 @@ class ExactIndex:
     lexicon: Lexicon
     word_order: bool = True
     _numbers: dict[str, int] = field(init=False, repr=False)
+    _unknown: int = field(init=False, repr=False)
     _sums: set[int] = field(init=False, repr=False)
     _together: bytearray = field(init=False, repr=False)
     _alone: frozenset[str] = field(init=False, repr=False)
@@ -49,15 +50,15 @@ class ExactIndex:
     def __post_init__(self) -> None:
         names = [words.split(" ") for words in self.lexicon.names if words.count(" ") < _LONGEST]
         known = dict.fromkeys(chain.from_iterable(names))
-        numbers = np.random.default_rng(0).integers(_LARGEST, size=len(known)).tolist()
+        self._unknown, *numbers = np.random.default_rng(0).integers(_LARGEST, size=len(known) + 1).tolist()
         self._numbers = dict(zip(known, numbers, strict=True))
+        self._alone = frozenset(words[0] for words in names if len(words) == 1)
         self._sums, self._together = set(), bytearray(_PAIRS + 1)
         for words in names:
             of_words = [self._numbers[word] for word in words]
             self._sums.add(sum(of_words))
             for one, other in combinations(of_words, 2):
                 self._together[(one + other) & _PAIRS] = 1
-        self._alone = frozenset(words[0] for words in names if len(words) == 1)
         self._forms = _acronym_forms(self.lexicon.acronyms)
 
     def matches(self, words: Words, text: str) -> list[Match]:
@@ -84,32 +85,29 @@ class ExactIndex:
 
     def _likely(self, keys: Sequence[str]) -> list[tuple[int, int]]:
         """First and last words of the stretches whose sum is that of a name, in whatever sentences."""
-        sums, together = self._sums, self._together
-        numbers = list(map(self._numbers.get, keys))
-        found = [(place, place) for place, word in enumerate(keys) if word in self._alone]
-        begin, previous = 0, None
-        for place, number in enumerate([*numbers, None]):
-            if number is None or previous is None or not together[(previous + number) & _PAIRS]:
-                for first in range(begin, place - 1):
-                    stretch = numbers[first : min(place, first + _LONGEST)]
-                    for last, total in enumerate(accumulate(stretch), first):  # type: ignore[arg-type]
-                        if total in sums and last > first:
-                            found.append((first, last))
-                begin = place
-            previous = number
+        alone, sums, together = self._alone, self._sums, self._together
+        found = [(place, place) for place, word in enumerate(keys) if word in alone]
+        numbers = list(map(self._numbers.get, keys, repeat(self._unknown)))
+        pairs = enumerate(pairwise(numbers))
+        end_of: dict[int, int] = {}  # last word of the run whose neighbours all occur together, by its other words
+        for first in [place for place, (one, other) in pairs if together[(one + other) & _PAIRS]][::-1]:
+            end_of[first] = end = end_of.get(first + 1, first + 1)
+            total = numbers[first]
+            for last in range(first + 1, min(end + 1, first + _LONGEST)):
+                total += numbers[last]
+                if total in sums:
+                    found.append((first, last))
         return found
 
     def find(self, text: str) -> tuple[list[Owner], float]:
         """Return the concepts that a whole text names, and the score; none and 0 if it is no name."""
-        keys = key(text)
-        if " " not in keys:
-            raw = read(text).raw
-            if raw and (owners := self._forms.get(raw[0])):
-                return best(owners, raw[0]), 1.0
-        if owners := self.lexicon.names.get(keys):
-            return best(owners, normalise(text)), 1.0
-        owners = self._reordered(keys.split(" ")) if self.word_order and " " in keys else []
-        return best(owners, normalise(text)), REORDERED_SCORE if owners else 0.0
+        keys, score = key(text), 1.0
+        if " " not in keys and (raw := read(text).raw) and (owners := self._forms.get(raw[0])):
+            return best(owners, raw[0]), score
+        owners = self.lexicon.names.get(keys, [])
+        if not owners and self.word_order and " " in keys:
+            owners, score = self._reordered(keys.split(" ")), REORDERED_SCORE
+        return (best(owners, normalise(text)), score) if owners else ([], 0.0)
 
     def _reordered(self, keys: list[str]) -> list[Owner]:
         names = self.lexicon.reordered.get(unordered(keys), ())

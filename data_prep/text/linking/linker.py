@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from data_prep.text.linking import abbreviations, lexicon
@@ -227,11 +227,12 @@ class Linker:
 
     def _joined(self, text: str, words: Words, first: int, end: int) -> list[Link]:
         """A match that shares its last words with those before "and": both concepts, on the whole list."""
+        known = cache(self._is_name)  # the last words are asked for again and again
         for before in range(first - 1, max(-1, first - 5), -1):
             if words.part_sentences(before, first):
                 break
             start = words.starts[before]
-            pieces = parts(text[start:end], self._is_name, shared=True)
+            pieces = parts(text[start:end], known, shared=True)
             if len(pieces) > 1:
                 found = [self._exactly(piece) for piece in pieces]
                 return [self._as_link(text, start, end, min(several, key=self.order)) for several in found if several]

@@ -135,9 +135,7 @@ class _Cut:
         self.several: dict[int, Sequence[str]] = {}  # further words with more than one key
         self.last: dict[int, str] = {}  # the key that the next word sees, where it is not the one in ``keys``
 
-    def replace(
-        self, long_forms: Sequence[tuple[int, int, Sequence[str]]], skipped: Sequence[tuple[int, int]]
-    ) -> None:
+    def replace(self, long_forms: Sequence[tuple[int, int, Sequence[str]]], skipped: Sequence[tuple[int, int]]) -> None:
         """Leave spans out, or put long forms there."""
         spans: dict[int, tuple[int, Sequence[str]]] = {start: (end, ()) for start, end in skipped}
         spans |= {start: (end, long) for start, end, long in long_forms}
@@ -235,10 +233,12 @@ _USUAL_GAPS = {gap: _step(gap) for gap in (" ", "-", ", ", ". ", " (", ") ", "/"
 
 def key(text: str) -> str:
     """Return the keys of a text's words, in order, parted by blanks."""
-    cut = _Cut(text)
-    if None in cut.keys:
+    keys: list[str | None] = list(map(_plain, _WORD.findall(text)))
+    if None in keys:
+        cut = _Cut(text)
         cut.decide()
-    return " ".join(filter(None, cut.keys))
+        keys = cut.keys
+    return " ".join(filter(None, keys))
 
 
 def unordered(keys: Sequence[str]) -> str:
