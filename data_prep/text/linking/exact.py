@@ -7,9 +7,10 @@ with the sum of a name are compared word by word, so that no match rests on numb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, combinations, pairwise, repeat
+from sys import intern
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,9 @@ from data_prep.text.linking.words import Words, key, read, unordered
 from medvlp.knowledge.names import normalise
 
 _LONGEST = 10
-_LARGEST = 1 << 26  # ten such numbers still add up to one digit of Python's ints
-_PAIRS = (1 << 21) - 1
+_RANDOM = 1 << 24
+_ALONE, _ACRONYM = _RANDOM, 2 * _RANDOM  # flags above a word's random number; ten such still add up to a small int
+_PAIRS = (1 << 20) - 1
 REORDERED_SCORE = 0.95
 _SHOUTING = 0.7
 
@@ -44,34 +46,39 @@ class ExactIndex:
     _unknown: int = field(init=False, repr=False)
     _sums: set[int] = field(init=False, repr=False)
     _together: bytearray = field(init=False, repr=False)
-    _alone: frozenset[str] = field(init=False, repr=False)
     _forms: dict[str, list[Owner]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        names = [words.split(" ") for words in self.lexicon.names if words.count(" ") < _LONGEST]
-        known = dict.fromkeys(chain.from_iterable(names))
-        self._unknown, *numbers = np.random.default_rng(0).integers(_LARGEST, size=len(known) + 1).tolist()
-        self._numbers = dict(zip(known, numbers, strict=True))
-        self._alone = frozenset(words[0] for words in names if len(words) == 1)
+        # words are interned here as they are in texts: equal ones are the same object, which is found sooner
+        names = [list(map(intern, name.split(" "))) for name in self.lexicon.names if name.count(" ") < _LONGEST]
+        self._forms = _acronym_forms(self.lexicon.acronyms)
+        alone = {words[0] for words in names if len(words) == 1}
+        acronyms = {intern(word) for form in self._forms for word in key(form).split(" ")}
+        known = dict.fromkeys(chain(chain.from_iterable(names), sorted(acronyms)))
+        self._unknown, *numbers = np.random.default_rng(0).integers(_RANDOM, size=len(known) + 1).tolist()
+        self._numbers = {
+            word: number + _ALONE * (word in alone) + _ACRONYM * (word in acronyms)
+            for word, number in zip(known, numbers, strict=True)
+        }
         self._sums, self._together = set(), bytearray(_PAIRS + 1)
         for words in names:
             of_words = [self._numbers[word] for word in words]
             self._sums.add(sum(of_words))
             for one, other in combinations(of_words, 2):
                 self._together[(one + other) & _PAIRS] = 1
-        self._forms = _acronym_forms(self.lexicon.acronyms)
 
     def matches(self, words: Words, text: str) -> list[Match]:
         """Return all matches, overlapping ones too; a match never crosses the end of a sentence."""
-        if not len(words):
-            return []
-        found = self._acronyms(words, text)
-        names, keys, clause = self.lexicon.names, words.keys, words.clause
-        for first, last in self._likely(keys):
+        keys, clause = words.keys, words.clause
+        numbers = list(map(self._numbers.get, keys, repeat(self._unknown)))
+        flagged = [place for place, number in enumerate(numbers) if number >= _RANDOM]
+        found = self._acronyms(words, text, [place for place in flagged if numbers[place] & _ACRONYM])
+        likely = [(place, place) for place in flagged if numbers[place] & _ALONE]
+        for first, last in chain(likely, self._stretches(numbers)):
             if words.cut_long_form(first, last) or words.part_sentences(first, last):
                 continue
             score = 1.0
-            owners = names.get(keys[first] if first == last else " ".join(keys[first : last + 1]))
+            owners = self.lexicon.names.get(keys[first] if first == last else " ".join(keys[first : last + 1]))
             if owners is None:
                 if first == last or not self.word_order or clause[first] != clause[last]:
                     continue
@@ -83,11 +90,9 @@ class ExactIndex:
             found.append(Match(first, last, owners, score))
         return found
 
-    def _likely(self, keys: Sequence[str]) -> list[tuple[int, int]]:
-        """First and last words of the stretches whose sum is that of a name, in whatever sentences."""
-        alone, sums, together = self._alone, self._sums, self._together
-        found = [(place, place) for place, word in enumerate(keys) if word in alone]
-        numbers = list(map(self._numbers.get, keys, repeat(self._unknown)))
+    def _stretches(self, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """First and last words of the stretches of two words and more whose sum is that of a name."""
+        sums, together = self._sums, self._together
         pairs = enumerate(pairwise(numbers))
         end_of: dict[int, int] = {}  # last word of the run whose neighbours all occur together, by its other words
         for first in [place for place, (one, other) in pairs if together[(one + other) & _PAIRS]][::-1]:
@@ -96,8 +101,7 @@ class ExactIndex:
             for last in range(first + 1, min(end + 1, first + _LONGEST)):
                 total += numbers[last]
                 if total in sums:
-                    found.append((first, last))
-        return found
+                    yield first, last
 
     def find(self, text: str) -> tuple[list[Owner], float]:
         """Return the concepts that a whole text names, and the score; none and 0 if it is no name."""
@@ -113,14 +117,13 @@ class ExactIndex:
         names = self.lexicon.reordered.get(unordered(keys), ())
         return list({owner.row: owner for name in names for owner in self.lexicon.names[name]}.values())
 
-    def _acronyms(self, words: Words, text: str) -> list[Match]:
+    def _acronyms(self, words: Words, text: str, places: Sequence[int]) -> list[Match]:
+        """Matches of the acronyms among the words at some places."""
         raw, forms = words.raw, self._forms
-        if forms.keys().isdisjoint(raw):
-            return []
-        found = [position for position, word in enumerate(raw) if word in forms]
-        if any(raw[position].casefold() in ENGLISH for position in found) and _shouts(text):
-            found = [position for position in found if raw[position].casefold() not in ENGLISH]
-        return [Match(position, position, best(forms[raw[position]], raw[position]), 1.0) for position in found]
+        found = [place for place in places if raw[place] in forms]
+        if any(raw[place].casefold() in ENGLISH for place in found) and _shouts(text):
+            found = [place for place in found if raw[place].casefold() not in ENGLISH]
+        return [Match(place, place, best(forms[raw[place]], raw[place]), 1.0) for place in found]
 
 
 def _shouts(text: str) -> bool:

@@ -8,11 +8,11 @@ prefixes ("non-small", "nonsmall"), possessives. Small words ("of", "the") have 
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate, compress
 from typing import Any
 
@@ -246,22 +246,32 @@ def unordered(keys: Sequence[str]) -> str:
     return " ".join(sorted(keys))
 
 
-@lru_cache(maxsize=1 << 17)
-def _plain(word: str) -> str | None:
-    """Key of a word that has one at most, the same in all places; None for others."""
-    found = _keys(word)
-    if len(found) > 1 or word in _POSSESSIVE or (found and found[0] in _SPECIAL):
-        return None
-    return found[0] if found else ""
+class _PlainKeys(dict[str, str | None]):
+    """Key of a word that has one at most, the same in all places ("" for none); None for other words.
+
+    Kept as they are asked for, and emptied when full: a cache that remembers what was used last takes longer to look
+    up than everything else that is done with a word.
+    """
+
+    def __missing__(self, word: str) -> str | None:
+        if len(self) >= _KEPT:
+            self.clear()
+        found = _keys(word)
+        if len(found) > 1 or word in _POSSESSIVE or not _SPECIAL.isdisjoint(found):
+            return self.setdefault(word, None)
+        return self.setdefault(word, found[0] if found else "")
 
 
-@lru_cache(maxsize=1 << 17)
+_KEPT = 1 << 17
+_plain = _PlainKeys().__getitem__
+
+
 def _keys(word: str) -> tuple[str, ...]:
     """Keys of a word, none of a small one; the small "a" is an article, the capital one may be a name's letter."""
     folded = word.casefold()
     if not folded.isascii():
         folded = normalise("".join(f" {_GREEK[c]} " if c in _GREEK else c for c in folded))
-    return tuple(_stem(part) for part in folded.split() if part not in _SMALL and word != "a")
+    return tuple(sys.intern(_stem(part)) for part in folded.split() if part not in _SMALL and word != "a")
 
 
 def _stem(word: str) -> str:
