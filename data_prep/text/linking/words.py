@@ -119,9 +119,9 @@ def read(
 class _Cut:
     """All words of a text in columns, with or without a key.
 
-    Most words of a text have one key, whatever stands around them: columns are made as a whole, which takes
-    three quarters of the time of a loop over words, and only the other words are looked at one by one. ``keys`` has "" for a word
-    that has none and is left out at the end, and None for one that is not decided yet.
+    Most words of a text have one key, whatever stands around them: columns are made as a whole, which takes three
+    quarters of the time of a loop over words, and only the other words are looked at one by one. ``keys`` has "" for
+    a word that has none and is left out at the end, and None for one that is not decided yet.
     """
 
     def __init__(self, text: str) -> None:
