@@ -101,7 +101,7 @@ def test_matches_are_all_stretches_that_are_names(graph):
     """Against every stretch of words, looked up one by one."""
     index = ExactIndex(build(graph))
     names = index.lexicon.names
-    vocabulary = sorted({word for name in names for word in name.split(" ")}) + ["qqq", ".", ",", "of"]
+    vocabulary = [*sorted({word for name in names for word in name.split(" ")}), "qqq", ".", ",", "of"]
     rng = np.random.default_rng(0)
     seen = 0
     for _ in range(200):
