@@ -20,6 +20,12 @@ class LinkingConfig(Config):
     development: str | None = Field(None, description="File of the part that is scored; nothing is fitted on it.")
     captions: str | None = Field(None, description="ROCO's table with captions and CUIs, for task roco.")
     scispacy: bool = Field(True, description="Also measure scispaCy's candidate generator and linker (extra nlp).")
+    indexes: list[Literal["light", "own"]] = Field(
+        ["light"],
+        min_length=1,
+        description="scispaCy's indexes to measure: light (M = 20, efConstruction = 100; built in seconds) or its own "
+        "(100 and 2000; built in an hour or more of a core).",
+    )
     recogniser: str | None = Field(
         None, description="Installed spaCy pipeline whose recogniser runs before scispaCy's linker in one timed arm."
     )

@@ -25,14 +25,16 @@ from medvlp.io import sha256_file, sha256_json
 from medvlp.knowledge.graph import DiseaseGraph
 
 OURS = "ours"
-PEER = "scispacy"
-PEER_TEXTS = "scispacy_texts"
+PEERS = {"light": "scispacy", "own": "scispacy_own"}
+PEER = PEERS["light"]
 TITLES = {
     "equal": "floor: same name (`graph.find`)",
     "training": "floor: mentions of the training part by heart",
     "exact": "exact tier",
     PEER: "scispaCy's candidate generator, best candidate",
-    "scispacy_threshold": "the same, its own threshold 0.7",
+    f"{PEER}_threshold": "the same, its own threshold 0.7",
+    PEERS["own"]: "the same with its own index, best candidate",
+    f"{PEERS['own']}_threshold": "the same with its own index and threshold",
     "nearest": "fuzzy tier alone, no threshold (3-grams of normalised names, exact search)",
     "fuzzy": "exact + fuzzy",
     "rerank": "exact + fuzzy + re-rank",
@@ -85,7 +87,6 @@ def run(config: LinkingConfig, out: Path) -> dict[str, Any]:
     answers["equal"] = _equal_names(graph, linkers["exact"].rows, development)
     floor = _by_heart(train, development)
     speeds: dict[str, Any] = {}
-    index = out / f"scispacy-{sha256_json([graph.digest, sorted(base.rows)])[:12]}.index"
     exact = arm(["exact"], None)
     # a recogniser hands a linker all entities of a text, so both get every name of the graph, not diseases alone
     wide = Linker(graph, exact.config.model_copy(update={"semantic_types": []}))
@@ -94,18 +95,20 @@ def run(config: LinkingConfig, out: Path) -> dict[str, Any]:
         console.print(f"speed: {name}")
         repeats = 1 if name == "full" else config.repeats  # it remembers the vectors of names it has met
         speeds[name] = measure(name, linker, spanned, repeats, out)
-    if config.scispacy:
-        peer_answers, finds_itself = _peer_answers(graph, exact, development, index)
+    indexes: dict[str, Any] = {}
+    for kind in config.indexes if config.scispacy else ():
+        index = out / f"scispacy-{kind}-{sha256_json([graph.digest, sorted(base.rows)])[:12]}.index"
+        peer_answers, indexes[kind] = _peer_answers(graph, exact, development, index, kind)
         answers |= peer_answers
-        for name, recogniser in ((PEER, None), (PEER_TEXTS, config.recogniser)):
-            if name == PEER or recogniser is not None:
+        for name, recogniser in ((PEERS[kind], None), (f"{PEERS[kind]}_texts", config.recogniser)):
+            if name == PEERS[kind] or recogniser is not None:
                 console.print(f"speed: {name}")
-                peer = {"index_file": str(index), "recogniser": recogniser}
-                found = measure(name, exact, spanned, config.repeats, out, peer)
-                speeds[name] = {**found, "finds_itself": finds_itself}
-    return _table(
+                peer = {"index_file": str(index), "recogniser": recogniser, "index": kind}
+                speeds[name] = measure(name, exact, spanned, config.repeats, out, peer)
+    table = _table(
         config, development, truth, answers, floor, _mention_arms(graph, arm, linkers, full), speeds, full, train
     )
+    return {**table, "indexes": indexes}
 
 
 def _learn(linker: Linker, train: Sequence[Document]) -> dict[str, Any]:
@@ -165,18 +168,20 @@ def _by_heart(train: Sequence[Document], documents: Sequence[Document]) -> np.nd
 
 
 def _peer_answers(
-    graph: DiseaseGraph, linker: Linker, documents: Sequence[Document], index: Path
-) -> tuple[dict[str, Answers], float]:
-    from benchmarks.linking.peers import THRESHOLD, SciSpacy
+    graph: DiseaseGraph, linker: Linker, documents: Sequence[Document], index_file: Path, kind: str
+) -> tuple[dict[str, Answers], dict[str, Any]]:
+    """Answers with and without its threshold, and what is known of its index."""
+    from benchmarks.linking.peers import INDEXES, THRESHOLD, SciSpacy
 
-    peer = SciSpacy(graph, linker.rows, str(index))
+    peer = SciSpacy(graph, linker.rows, str(index_file), index=kind)
     best: Answers = []
     above: Answers = []
     for document in documents:
         for found in peer.best(document.text, [(mention.start, mention.end) for mention in document.mentions]):
             best.append([graph.index(found[0])] if found else [])
             above.append([graph.index(found[0])] if found and found[1] > THRESHOLD else [])
-    return {PEER: best, "scispacy_threshold": above}, peer.finds_itself
+    known = {**INDEXES[kind], **peer.built, "finds_itself": peer.finds_itself}
+    return {PEERS[kind]: best, f"{PEERS[kind]}_threshold": above}, known
 
 
 def _table(
@@ -214,7 +219,8 @@ def _table(
             for kind in ("strict", "overlap")
         }
     right["training"] = by_heart
-    pairs = ((OURS, PEER), ("rerank", PEER), (OURS, "exact"), (OURS, "training"))
+    others = [(one, peer) for peer in PEERS.values() for one in (OURS, "rerank")]
+    pairs = (*others, (OURS, "exact"), (OURS, "training"))
     return {
         "task": "ncbi",
         "num_documents": len(documents),

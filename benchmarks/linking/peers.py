@@ -1,11 +1,13 @@
 """scispaCy on the same graph, the same names and the same spans: its candidate generator, and its linker for the speed.
 
-Its index is built as scispaCy builds it but for two numbers: with its own M = 100 and efConstruction = 2000, building
-takes minutes per 40,000 names.
+Its index is built as scispaCy builds it, with one of two pairs of numbers: scispaCy's own, M = 100 and efConstruction =
+2000 (``create_tfidf_ann_index`` of its ``candidate_generation``), or smaller ones that are built in seconds.
 """
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +16,16 @@ import numpy as np
 
 from data_prep.text.linking.lexicon import TRUSTED
 from medvlp.errors import MissingExtraError
-from medvlp.io import require
+from medvlp.io import read_json, require, write_json
 
 if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
 
 Spans = Sequence[tuple[int, int]]
-INDEX = {"M": 20, "efConstruction": 100, "post": 0}
+INDEXES = {
+    "light": {"M": 20, "efConstruction": 100, "post": 0},
+    "own": {"M": 100, "efConstruction": 2000, "post": 0},
+}
 _SEARCH = {"efSearch": 200}
 _NEIGHBOURS = 30
 _ASKED, _SAME = 1000, 0.999
@@ -34,6 +39,7 @@ class SciSpacy:
     Attributes:
         generator: Its candidate generator.
         finds_itself: Share of a sample of names that its index finds for themselves; far below 1 the index is bad.
+        built: Wall and processor seconds that building the index took, the threads and the number of names.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class SciSpacy:
         index_file: str | None = None,
         min_df: int = 10,
         recogniser: str | None = None,
+        index: str = "light",
     ) -> None:
         """Build the knowledge base of the given concepts and its index.
 
@@ -52,6 +59,7 @@ class SciSpacy:
             index_file: Where the index is kept; it is built if it is not there.
             min_df: 3-grams of fewer names are left out; scispaCy's is 10.
             recogniser: An installed spaCy pipeline, of which the recogniser runs before the linker in :meth:`link`.
+            index: Which of :data:`INDEXES`; a kept index must be of the same.
 
         Raises:
             MissingExtraError: If scispaCy or the recogniser is not installed.
@@ -74,17 +82,12 @@ class SciSpacy:
         vectorizer = TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 3), min_df=min_df, dtype=np.float32)
         vectors = vectorizer.fit_transform(names)
         filled = np.asarray(vectors.sum(axis=1) != 0).reshape(-1)
-        index = nmslib.init(method="hnsw", space="cosinesimil_sparse", data_type=nmslib.DataType.SPARSE_VECTOR)
-        index.addDataPointBatch(vectors[filled])
-        if index_file is not None and Path(index_file).is_file():
-            index.loadIndex(index_file)
-        else:
-            index.createIndex(INDEX, print_progress=False)
-            if index_file is not None:
-                index.saveIndex(index_file)
-        index.setQueryTimeParams(_SEARCH)
+        found = nmslib.init(method="hnsw", space="cosinesimil_sparse", data_type=nmslib.DataType.SPARSE_VECTOR)
+        found.addDataPointBatch(vectors[filled])
+        self.built = _fill(found, INDEXES[index], int(filled.sum()), None if index_file is None else Path(index_file))
+        found.setQueryTimeParams(_SEARCH)
         kept = [name for name, keep in zip(names, filled, strict=True) if keep]
-        self.generator: Any = CandidateGenerator(index, vectorizer, kept, base)
+        self.generator: Any = CandidateGenerator(found, vectorizer, kept, base)
         step = max(1, len(kept) // _ASKED)
         self.finds_itself = self._finds_itself(kept[::step])
         self._nlp = spacy.blank("en")
@@ -118,6 +121,27 @@ class SciSpacy:
         ents = [doc.char_span(start, end, label="mention", alignment_mode="expand") for start, end in spans]
         doc.ents = require("spacy.util", "nlp").filter_spans(ents)
         return sum(bool(ent._.kb_ents) for ent in self._linker(doc).ents)
+
+
+def _fill(index: Any, numbers: dict[str, int], names: int, file: Path | None) -> dict[str, float]:
+    """Read a kept index, or build it and keep it with a record of what that took; return the record."""
+    record = None if file is None else file.with_name(f"{file.name}.json")
+    if file is not None and record is not None and record.is_file():  # the record is written last: the index is whole
+        index.loadIndex(str(file))
+        return dict(read_json(record))
+    wall, processor = time.perf_counter(), time.process_time()
+    threads = os.cpu_count() or 1
+    index.createIndex({**numbers, "indexThreadQty": threads}, print_progress=False)
+    built = {
+        "seconds": time.perf_counter() - wall,
+        "processor_seconds": time.process_time() - processor,
+        "threads": threads,
+        "names": names,
+    }
+    if file is not None and record is not None:
+        index.saveIndex(str(file))
+        write_json(record, built)
+    return built
 
 
 def _load(spacy: Any, recogniser: str) -> Any:

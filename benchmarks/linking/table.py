@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.linking.ncbi import MENTION_TITLES, OURS, PEER, PEER_TEXTS, TITLES
+from benchmarks.linking.ncbi import MENTION_TITLES, OURS, PEERS, TITLES
 
 _SPEED_TITLES = {
     "exact": "exact tier, all names of the graph",
-    PEER_TEXTS: "scispaCy's linker behind a small recogniser",
-    PEER: "scispaCy's linker alone, spans given",
+    PEERS["light"]: "scispaCy's linker alone, spans given, light index",
+    f"{PEERS['light']}_texts": "scispaCy's linker behind a small recogniser, light index",
+    PEERS["own"]: "scispaCy's linker alone, spans given, its own index",
+    f"{PEERS['own']}_texts": "scispaCy's linker behind a small recogniser, its own index",
     "full": "ours, all tiers, diseases and findings",
 }
 
@@ -57,8 +59,14 @@ def _ncbi(table: dict[str, Any]) -> str:
             ratio = f"{exact / row['documents_per_processor_second']:.1f} ×"
             speed = f"{row['documents_per_second']:.0f} | {row['documents_per_processor_second']:.0f} | {ratio}"
             lines.append(f"| {title} | {speed} | {row['start_seconds']:.0f} | {row['peak_mb']:.0f} |")
-    if (found := table["speeds"].get(PEER, {}).get("finds_itself")) is not None:
-        lines += ["", f"scispaCy's index finds {found:.3f} of the names themselves (1 if the search were exact)."]
+    for kind, row in table["indexes"].items():
+        lines += [
+            "",
+            f"scispaCy's {kind} index (M = {row['M']}, efConstruction = {row['efConstruction']}) of {row['names']:,} "
+            f"names took {row['processor_seconds']:.0f} processor seconds ({row['seconds']:.0f} s with "
+            f"{row['threads']} threads); it finds {row['finds_itself']:.3f} of the names themselves "
+            "(1 if the search were exact).",
+        ]
     proposals = "off" if fitted["proposal_threshold"] > 1 else f"{fitted['proposal_threshold']:.2f}"
     lines += [
         "",
@@ -84,7 +92,7 @@ def _roco(table: dict[str, Any]) -> str:
 
 
 def _short(name: str) -> str:
-    return "ours" if name == OURS else TITLES[name]
+    return {OURS: "ours", PEERS["own"]: f"{TITLES[PEERS['light']]} (its own index)"}.get(name, TITLES[name])
 
 
 def _range(score: dict[str, float], sign: bool = False) -> str:

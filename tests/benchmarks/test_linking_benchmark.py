@@ -172,6 +172,9 @@ def test_scispacy_on_the_same_graph(made):
     kept = str(made / "peer.index")
     peer = SciSpacy(graph, range(4), kept, min_df=1)
     assert peer.finds_itself == 1
+    own = SciSpacy(graph, range(4), min_df=1, index="own")
+    assert (own.finds_itself, own.built["names"]) == (1, peer.built["names"])
+    assert SciSpacy(graph, range(4), kept, min_df=1).built == peer.built  # read back with the index
     text = "A brest cancer; myotonic dystrophy (MD). MD was seen."
     found = peer.best(text, [(2, 14), (text.rindex("MD"), text.rindex("MD") + 2)])
     assert [concept for concept, _ in found] == ["X:1", "X:4"]

@@ -12,9 +12,12 @@ from linking_examples import ANATOMY, DISEASE, example_graph
 
 from data_prep.text.linking import Linker, LinkerConfig
 from data_prep.text.linking.candidates import agreement
+from data_prep.text.linking.exact import ExactIndex
+from data_prep.text.linking.lexicon import build
 from data_prep.text.linking.links import Link, resolve
 from data_prep.text.linking.lists import parts
 from data_prep.text.linking.rerank import Reranker
+from data_prep.text.linking.words import read, unordered
 from medvlp.errors import ConfigError, GraphError
 
 PLAIN = {"exclude": ["X:1"], "exclude_below": []}
@@ -92,6 +95,28 @@ class TestExact:
         assert len(text) > 1_000_000
         assert len(links) == 12_500
         assert text[links[-1].start : links[-1].end] == "pleural effusion"
+
+
+def test_matches_are_all_stretches_that_are_names(graph):
+    """Against every stretch of words, looked up one by one."""
+    index = ExactIndex(build(graph))
+    names = index.lexicon.names
+    vocabulary = [*sorted({word for name in names for word in name.split(" ")}), "qqq", ".", ",", "of"]
+    rng = np.random.default_rng(0)
+    seen = 0
+    for _ in range(200):
+        text = " ".join(rng.choice(vocabulary, size=30))
+        words = read(text)
+        expected = set()
+        for first in range(len(words)):
+            for last in range(first, len(words)):
+                keys = words.keys[first : last + 1]
+                same = words.clause[first] == words.clause[last] and unordered(keys) in index.lexicon.reordered
+                if words.sentence[first] == words.sentence[last] and (" ".join(keys) in names or same):
+                    expected.add((first, last))
+        assert {(match.first, match.last) for match in index.matches(words, text)} == expected
+        seen += sum(last > first for first, last in expected)
+    assert seen > 10
 
 
 class TestAbbreviationsAndLists:

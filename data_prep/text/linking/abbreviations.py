@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 _BRACKET = re.compile(r"\(([^()\n]{2,80})\)")
 _SHORT = re.compile(r"[^\W\d_](?:[\w/-]{0,8}[^\W_])")
-_NOT_BLANK = re.compile(r"\S+")
 _LAST_WORD = re.compile(r"(\S+)\s$")
 _WORD = re.compile(r"\w+")
 _REACH = 300
@@ -42,7 +41,21 @@ def find(text: str) -> dict[str, Definition]:
 
 def uses(text: str, short: str) -> list[tuple[int, int]]:
     """Return the spans where a short form stands as a word of its own, its plural in "s" included."""
-    return [match.span(1) for match in re.finditer(rf"(?<![\w-])({re.escape(short)})s?(?!\w)", text)]
+    found: list[tuple[int, int]] = []
+    start = text.find(short)
+    while start >= 0:  # by hand: an expression for each short form would have to be compiled first
+        end = start + len(short)
+        behind = end + 1 if text.startswith("s", end) else end
+        if (start == 0 or not _in_word(text[start - 1], "_-")) and not _in_word(text[behind : behind + 1], "_"):
+            found.append((start, end))
+            start = text.find(short, behind)
+        else:
+            start = text.find(short, start + 1)
+    return found
+
+
+def _in_word(letter: str, others: str) -> bool:
+    return letter.isalnum() or (letter != "" and letter in others)
 
 
 def is_short_form(word: str) -> bool:
@@ -55,10 +68,12 @@ def _before(text: str, bracket: re.Match[str], short: str) -> Definition | None:
     words = min(len(short) + 5, 2 * len(short))
     earliest = max(0, bracket.start() - _REACH)
     earliest = max((match.end() for match in _BREAK.finditer(text, earliest, bracket.start())), default=earliest)
-    starts = [match.start() for match in _NOT_BLANK.finditer(text, earliest, bracket.start())]
-    if not starts:
+    parts = text[earliest : bracket.start()].rsplit(None, words)
+    if not parts:
         return None
-    begin = starts[-words:][0]
+    further = len(parts[0]) if len(parts) > words else 0  # what is further away than the last words
+    begin = earliest + further
+    begin += len(text[begin : bracket.start()]) - len(text[begin : bracket.start()].lstrip())
     end = begin + len(text[begin : bracket.start()].rstrip())
     start = _align(short, text, begin, end)
     if start is None or end - start <= len(short) or short in _WORD.findall(text[start:end]):

@@ -1,30 +1,28 @@
 """The exact tier: every stretch of words that is a name of the graph, found in one pass over the text.
 
-The words of a stretch are added up as random 64-bit numbers, one per key, so a stretch has the same sum in any word
-order, and the sums of all stretches are differences of one running total. A table of bits keeps the few whose sum is
-that of a name; those are compared word by word, so no match rests on a hash.
-
-Shape letters: N words of the text, L lengths of a stretch, P padded number of words, H stretches found, X = 2.
+Each word of the names has a random number, and a stretch the sum of its words' numbers, which is the same in any word
+order. A text is first cut where neighbours occur together in no name; what is left is short. Of its stretches those
+with the sum of a name are compared word by word, so that no match rests on numbers.
 """
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from itertools import chain, combinations, pairwise, repeat
+from sys import intern
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from data_prep.text.linking.lexicon import ENGLISH, Lexicon, Owner, best
-from data_prep.text.linking.words import Words, unordered
+from data_prep.text.linking.words import Words, key, read, unordered
 from medvlp.knowledge.names import normalise
 
-_BITS = 22
 _LONGEST = 10
-_SHIFT = np.uint64(64 - _BITS)
+_RANDOM = 1 << 24
+_ALONE, _ACRONYM = _RANDOM, 2 * _RANDOM  # flags above a word's random number; ten such still add up to a small int
+_PAIRS = (1 << 20) - 1
 REORDERED_SCORE = 0.95
 _SHOUTING = 0.7
 
@@ -44,28 +42,45 @@ class ExactIndex:
 
     lexicon: Lexicon
     word_order: bool = True
-    _table: NDArray[np.bool_] = field(init=False, repr=False)
+    _numbers: dict[str, int] = field(init=False, repr=False)
+    _unknown: int = field(init=False, repr=False)
+    _sums: set[int] = field(init=False, repr=False)
+    _together: bytearray = field(init=False, repr=False)
     _forms: dict[str, list[Owner]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        sums = np.array([_sum(words) for words in self.lexicon.names], dtype=np.uint64)
-        self._table = np.zeros(1 << _BITS, dtype=bool)
-        self._table[sums >> _SHIFT] = True
+        # words are interned here as they are in texts: equal ones are the same object, which is found sooner
+        names = [list(map(intern, name.split(" "))) for name in self.lexicon.names if name.count(" ") < _LONGEST]
         self._forms = _acronym_forms(self.lexicon.acronyms)
+        alone = {words[0] for words in names if len(words) == 1}
+        acronyms = {intern(word) for form in self._forms for word in key(form).split(" ")}
+        known = dict.fromkeys(chain(chain.from_iterable(names), sorted(acronyms)))
+        self._unknown, *numbers = np.random.default_rng(0).integers(_RANDOM, size=len(known) + 1).tolist()
+        self._numbers = {
+            word: number + _ALONE * (word in alone) + _ACRONYM * (word in acronyms)
+            for word, number in zip(known, numbers, strict=True)
+        }
+        self._sums, self._together = set(), bytearray(_PAIRS + 1)
+        for words in names:
+            of_words = [self._numbers[word] for word in words]
+            self._sums.add(sum(of_words))
+            for one, other in combinations(of_words, 2):
+                self._together[(one + other) & _PAIRS] = 1
 
     def matches(self, words: Words, text: str) -> list[Match]:
         """Return all matches, overlapping ones too; a match never crosses the end of a sentence."""
-        if not len(words):
-            return []
-        found = self._acronyms(words, text)
-        names, keys, sentence = self.lexicon.names, words.keys, words.sentence
-        for first, last in self._likely(words):
-            if sentence[first] != sentence[last] or not (words.opens[first] and words.closes[last]):
+        keys, clause = words.keys, words.clause
+        numbers = list(map(self._numbers.get, keys, repeat(self._unknown)))
+        flagged = [place for place, number in enumerate(numbers) if number >= _RANDOM]
+        found = self._acronyms(words, text, [place for place in flagged if numbers[place] & _ACRONYM])
+        likely = [(place, place) for place in flagged if numbers[place] & _ALONE]
+        for first, last in chain(likely, self._stretches(numbers)):
+            if words.cut_long_form(first, last) or words.part_sentences(first, last):
                 continue
             score = 1.0
-            owners = names.get(keys[first] if first == last else " ".join(keys[first : last + 1]))
+            owners = self.lexicon.names.get(keys[first] if first == last else " ".join(keys[first : last + 1]))
             if owners is None:
-                if first == last or not self.word_order or words.clause[first] != words.clause[last]:
+                if first == last or not self.word_order or clause[first] != clause[last]:
                     continue
                 owners, score = self._reordered(keys[first : last + 1]), REORDERED_SCORE
                 if not owners:
@@ -75,43 +90,40 @@ class ExactIndex:
             found.append(Match(first, last, owners, score))
         return found
 
-    def _likely(self, words: Words) -> list[list[int]]:
-        """First and last words of the stretches whose sum is in the table."""
-        count, width = len(words), min(self.lexicon.longest, _LONGEST, len(words))
-        total_P = np.zeros(count + width, dtype=np.uint64)
-        np.cumsum(np.array([_number(word) for word in words.keys], dtype=np.uint64), out=total_P[1 : count + 1])
-        total_P[count + 1 :] = total_P[count]
-        sum_NL = sliding_window_view(total_P[1:], width) - total_P[:count, None]
-        hit_NL = self._table.take((sum_NL >> _SHIFT).view(np.int64))
-        hit_NL[_beyond(count, width)] = False
-        found_HX = np.argwhere(hit_NL)
-        found_HX[:, 1] += found_HX[:, 0]
-        return found_HX.tolist()
+    def _stretches(self, numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """First and last words of the stretches of two words and more whose sum is that of a name."""
+        sums, together = self._sums, self._together
+        pairs = enumerate(pairwise(numbers))
+        end_of: dict[int, int] = {}  # last word of the run whose neighbours all occur together, by its other words
+        for first in [place for place, (one, other) in pairs if together[(one + other) & _PAIRS]][::-1]:
+            end_of[first] = end = end_of.get(first + 1, first + 1)
+            total = numbers[first]
+            for last in range(first + 1, min(end + 1, first + _LONGEST)):
+                total += numbers[last]
+                if total in sums:
+                    yield first, last
 
-    def find(self, words: Words, text: str) -> tuple[list[Owner], float]:
+    def find(self, text: str) -> tuple[list[Owner], float]:
         """Return the concepts that a whole text names, and the score; none and 0 if it is no name."""
-        if len(words) == 1 and (owners := self._forms.get(words.raw[0])):
-            return best(owners, words.raw[0]), 1.0
-        if owners := self.lexicon.names.get(" ".join(words.keys)):
-            return best(owners, normalise(text)), 1.0
-        owners = self._reordered(words.keys) if self.word_order and len(words) > 1 else []
-        return best(owners, normalise(text)), REORDERED_SCORE if owners else 0.0
+        keys, score = key(text), 1.0
+        if " " not in keys and (raw := read(text).raw) and (owners := self._forms.get(raw[0])):
+            return best(owners, raw[0]), score
+        owners = self.lexicon.names.get(keys, [])
+        if not owners and self.word_order and " " in keys:
+            owners, score = self._reordered(keys.split(" ")), REORDERED_SCORE
+        return (best(owners, normalise(text)), score) if owners else ([], 0.0)
 
     def _reordered(self, keys: list[str]) -> list[Owner]:
         names = self.lexicon.reordered.get(unordered(keys), ())
         return list({owner.row: owner for name in names for owner in self.lexicon.names[name]}.values())
 
-    def _acronyms(self, words: Words, text: str) -> list[Match]:
-        found = [position for position, raw in enumerate(words.raw) if raw in self._forms]
-        if found and _shouts(text):
-            found = [position for position in found if words.raw[position].casefold() not in ENGLISH]
-        raw = words.raw
-        return [Match(position, position, best(self._forms[raw[position]], raw[position]), 1.0) for position in found]
-
-
-def _beyond(count: int, width: int) -> NDArray[np.bool_]:
-    """Stretches that would end behind the last word, (N, L)."""
-    return np.add.outer(np.arange(count), np.arange(width)) >= count
+    def _acronyms(self, words: Words, text: str, places: Sequence[int]) -> list[Match]:
+        """Matches of the acronyms among the words at some places."""
+        raw, forms = words.raw, self._forms
+        found = [place for place in places if raw[place] in forms]
+        if any(raw[place].casefold() in ENGLISH for place in found) and _shouts(text):
+            found = [place for place in found if raw[place].casefold() not in ENGLISH]
+        return [Match(place, place, best(forms[raw[place]], raw[place]), 1.0) for place in found]
 
 
 def _shouts(text: str) -> bool:
@@ -132,12 +144,3 @@ def _acronym_forms(acronyms: dict[str, list[Owner]]) -> dict[str, list[Owner]]:
 
 
 _LOWER_CASE = frozenset(["copd", "ards", "gerd", "adhd", "hiv"])
-
-
-@lru_cache(maxsize=1 << 18)
-def _number(word: str) -> int:
-    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-
-
-def _sum(words: str) -> int:
-    return sum(map(_number, words.split(" "))) & 0xFFFFFFFFFFFFFFFF

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from data_prep.text.linking import abbreviations, lexicon
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _LONGEST_MENTION = 300
 _LEAST_PROPOSED = 0.8
 _MIN_NAMES_OF_HEAD = 3
+_JOINERS = frozenset(["and", "or", "/", "-"])
 
 
 class Linker:
@@ -200,34 +201,38 @@ class Linker:
     def _matched(self, text: str, words: Words) -> list[Link]:
         """Exact matches with their concepts, overlapping ones too."""
         links: list[Link] = []
-        for match in self._exact.matches(words, text):
-            if self._dropped and " ".join(words.keys[match.first : match.last + 1]) in self._dropped:
+        for first, last, owners, score in self._exact.matches(words, text):
+            if self._dropped and " ".join(words.keys[first : last + 1]) in self._dropped:
                 continue
-            start, end = words.starts[match.first], words.ends[match.last]
-            candidates = self._exact_candidates(match.owners, match.score)
-            if not candidates:
+            owners = [owner for owner in owners if owner.row in self.rows]
+            if not owners:
                 continue
-            if len(candidates) > 1:
+            start, end = words.starts[first], words.ends[last]
+            if len(owners) == 1:  # by far the most: nothing to choose
+                row = owners[0].row
+                links.append(Link(start, end, self.graph.ids[row], text[start:end], score, self._types[row]))
+            else:
+                candidates = self._exact_candidates(owners, score)
                 if "rerank" in self.config.tiers:
                     candidates = self._reranked([text[start:end]], [candidates])[0]
-                candidates = sorted(candidates, key=self.order)[: self.config.max_concepts]
-            for candidate in candidates:
-                links.append(self._as_link(text, start, end, candidate))
-            if self.config.lists and match.last > match.first > 0 and self._after_joiner(text, words, match.first):
-                links.extend(self._joined(text, words, match.first, end))
+                best = sorted(candidates, key=self.order)[: self.config.max_concepts]
+                links += [self._as_link(text, start, end, candidate) for candidate in best]
+            if self.config.lists and last > first > 0 and self._after_joiner(text, words, first):
+                links += self._joined(text, words, first, end)
         return links
 
     def _after_joiner(self, text: str, words: Words, first: int) -> bool:
         gap = text[words.ends[first - 1] : words.starts[first]]
-        return words.keys[first - 1] in ("and", "or") or gap.strip() in ("/", "-")
+        return words.keys[first - 1] in _JOINERS or (gap != " " and gap.strip() in _JOINERS)
 
     def _joined(self, text: str, words: Words, first: int, end: int) -> list[Link]:
         """A match that shares its last words with those before "and": both concepts, on the whole list."""
+        known = cache(self._is_name)  # the last words are asked for again and again
         for before in range(first - 1, max(-1, first - 5), -1):
-            if words.sentence[before] != words.sentence[first]:
+            if words.part_sentences(before, first):
                 break
             start = words.starts[before]
-            pieces = parts(text[start:end], self._is_name, shared=True)
+            pieces = parts(text[start:end], known, shared=True)
             if len(pieces) > 1:
                 found = [self._exactly(piece) for piece in pieces]
                 return [self._as_link(text, start, end, min(several, key=self.order)) for several in found if several]
@@ -238,7 +243,7 @@ class Linker:
         return [Candidate(o.row, o.surface, score, "exact", score=score) for o in owners if o.row in self.rows]
 
     def _exactly(self, mention: str) -> list[Candidate]:
-        return self._exact_candidates(*self._exact.find(read(mention), mention))
+        return self._exact_candidates(*self._exact.find(mention))
 
     def _nearest(self, mentions: Sequence[str]) -> list[list[Candidate]]:
         """Concepts of the nearest names; a concept counts with its nearest."""

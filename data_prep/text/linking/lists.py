@@ -23,9 +23,14 @@ def parts(mention: str, known: Callable[[str], bool], *, shared: bool = False) -
     pieces = [piece for piece in _JOINER.split(mention.strip()) if piece.strip()]
     if len(pieces) < 2 or len(mention.split()) > _LONGEST:
         return [mention]
-    for written in (*_shared_end(pieces), *_shared_start(pieces)):
-        if all(map(known, written)):
-            return written
+    if known(pieces[-1]):  # written as it stands in all lists of this kind
+        for written in _shared_end(pieces):
+            if all(map(known, written[:-1])):
+                return written
+    if known(pieces[0]):
+        for written in _shared_start(pieces):
+            if all(map(known, written[1:])):
+                return written
     return pieces if not shared and all(map(known, pieces)) else [mention]
 
 
