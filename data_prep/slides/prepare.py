@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def prepare(
         _dry_run(items, config, console)
         return folder.path
     encoder = open_encoder(config.encoder, device=config.device, precision=config.precision, seed=config.seed)
-    with full_disk_told(folder.path):
+    with full_disk_told(folder.path), _dead_readers_told():
         folder.begin(_job(config, encoder))
         for item in items:  # a slide finished from another file stops the job before it starts
             folder.is_finished(item, config.mpp)
@@ -91,6 +91,16 @@ def prepare(
             remedy="see summary.md; repair them and run again, or raise max_failed",
         )
     return folder.path
+
+
+@contextmanager
+def _dead_readers_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenExecutor:
+        raise DataError(
+            "a reader process died, perhaps for lack of memory", item="num_workers", remedy="choose fewer, or threads"
+        ) from None
 
 
 def _job(config: SlidesConfig, encoder: TileEncoder) -> dict[str, Any]:

@@ -7,7 +7,6 @@ CLAM, mSTAR and others also a plain PyTorch tensor.
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,15 +178,17 @@ def _coord_facts(about: dict[str, Any], item: str) -> dict[str, Any]:
 
 
 def _read_torch(path: Path, item: str, max_bytes: int) -> RawFeatures:
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):  # an entry may be packed far smaller than it is
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-    if size > max_bytes:
-        raise DataError(f"{size:,} bytes, over the limit of {max_bytes:,}", item=item, remedy="raise max_bytes")
     try:
+        size = path.stat().st_size
+        if zipfile.is_zipfile(path):  # an entry may be packed far smaller than it is
+            with zipfile.ZipFile(path) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+        if size > max_bytes:
+            raise DataError(f"{size:,} bytes, over the limit of {max_bytes:,}", item=item, remedy="raise max_bytes")
         value = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError, AttributeError, TypeError):
+    except DataError:
+        raise
+    except Exception:  # a damaged or hostile file can fail in any way
         raise DataError(
             "neither HDF5 nor a PyTorch file of tensors alone, or damaged",
             item=item,

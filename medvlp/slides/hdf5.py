@@ -1,7 +1,8 @@
 """HDF5 files of strangers, read so that nothing but the file itself is opened and nothing absurd is allocated.
 
 HDF5 can point out of a file (external links, external storage, virtual datasets), declare more than it stores, and
-hold Python objects; each is refused by name.
+hold Python objects; each is refused by name. What cannot be helped here: the HDF5 library itself may crash or never
+return where the strings of attributes were damaged; read files of unknown origin in a process of their own.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _FIRST_OFFSET = 512
 _MAX_CHUNK_BYTES = 1 << 30
 _MAX_ATTRIBUTE_ITEMS = 64
-_READ_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError, MemoryError)
+_MAX_PACKING = 200
+"""Vectors of an encoder hardly compress; a file that claims more than this holds something else."""
+_READ_ERRORS = (OSError, RuntimeError, ValueError, LookupError, TypeError, OverflowError, MemoryError)
 
 
 def is_hdf5(path: Path) -> bool:
@@ -41,8 +44,8 @@ def is_hdf5(path: Path) -> bool:
 class HdfFile:
     """The root of an open HDF5 file: names, datasets and attributes, each checked before it is read."""
 
-    def __init__(self, file: Any, item: str, max_bytes: int) -> None:
-        self._file, self._item, self._max_bytes = file, item, max_bytes
+    def __init__(self, file: Any, item: str, max_bytes: int, size: int) -> None:
+        self._file, self._item, self._max_bytes, self._size = file, item, max_bytes, size
         self._h5py = require("h5py", "slides")
         self.names = frozenset(str(name) for name in file)
 
@@ -66,6 +69,10 @@ class HdfFile:
                 item=item,
                 remedy="raise max_bytes if the slide is really that large",
             )
+        if declared > _MAX_PACKING * self._size:
+            raise DataError(
+                f"declares {declared:,} bytes in a file of {self._size:,}", item=item, remedy="write it again"
+            )
         chunks = dataset.chunks
         if chunks is not None:
             if prod(chunks) * dataset.dtype.itemsize > _MAX_CHUNK_BYTES:
@@ -77,10 +84,7 @@ class HdfFile:
         if declared and written < wanted:
             share = f"{written} of {wanted} {'bytes' if chunks is None else 'chunks'}"
             raise DataError(f"only {share} were ever written", item=item, remedy="its writer was interrupted; redo it")
-        try:
-            return np.asarray(dataset[()])
-        except _READ_ERRORS as error:
-            raise DataError(f"cannot be read ({_first_line(error)})", item=item, remedy="copy it again") from None
+        return np.asarray(dataset[()])
 
     def attributes(self, wanted: Iterable[str], name: str | None = None) -> dict[str, Any]:
         """Return those of the wanted attributes that are there, of a dataset or of the root, as plain Python values."""
@@ -89,13 +93,9 @@ class HdfFile:
         for attribute in wanted:
             if attribute not in attributes:
                 continue
-            try:
-                if prod(attributes.get_id(attribute).shape or ()) > _MAX_ATTRIBUTE_ITEMS:
-                    raise ValueError("too long")
-                value = attributes[attribute]
-            except _READ_ERRORS as error:
-                where = f"{self._item}: attribute {attribute}"
-                raise DataError(f"cannot be read ({_first_line(error)})", item=where, remedy="copy it again") from None
+            if prod(attributes.get_id(attribute).shape or ()) > _MAX_ATTRIBUTE_ITEMS:
+                raise DataError("is too long", item=f"{self._item}: attribute {attribute}", remedy="write it anew")
+            value = attributes[attribute]
             if not isinstance(value, self._h5py.Empty):
                 found[attribute] = _plain(value)
         return found
@@ -108,15 +108,12 @@ class HdfFile:
         if not isinstance(link, h5py.HardLink):
             kind = "an external link" if isinstance(link, h5py.ExternalLink) else "a soft link"
             raise DataError(f"is {kind}, which is not followed", item=item, remedy="write the data itself")
-        try:
-            dataset = self._file[name]
-        except _READ_ERRORS as error:
-            raise DataError(f"cannot be opened ({_first_line(error)})", item=item, remedy="copy it again") from None
+        dataset = self._file[name]
         if not isinstance(dataset, h5py.Dataset):
             raise DataError("is a group, not a dataset", item=item, remedy="name a tile feature file")
         if dataset.is_virtual or dataset.external:
             raise DataError("keeps its data in other files", item=item, remedy="write the data into this file")
-        if dataset.shape is None or dataset.dtype.kind not in "iuf":
+        if dataset.shape is None or dataset.dtype.kind not in "iuf" or dataset.dtype.itemsize > 8:
             raise DataError(f"holds {dataset.dtype}, not numbers", item=item, remedy="store float32 or integers")
         return dataset
 
@@ -135,14 +132,15 @@ def open_hdf5(path: Path, item: str, max_bytes: int) -> Iterator[HdfFile]:
         MissingExtraError: Without h5py.
     """
     h5py = require("h5py", "slides")
-    try:
-        file = h5py.File(path, "r")
+    try:  # around the block too: a damaged file may fail at any question asked of it
+        with h5py.File(path, "r") as file:
+            yield HdfFile(file, item, max_bytes, path.stat().st_size)
+    except DataError:
+        raise
     except _READ_ERRORS as error:
         raise DataError(
             f"damaged or truncated HDF5 file ({_first_line(error)})", item=item, remedy="copy it again"
         ) from None
-    with file:
-        yield HdfFile(file, item, max_bytes)
 
 
 def _plain(value: Any) -> Any:
