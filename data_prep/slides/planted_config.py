@@ -1,4 +1,4 @@
-"""What slides to compose: the images and their split, the classes, how large slides and tumours are, how they are stored."""
+"""What slides to compose: images and their split, classes, sizes of slides and tumours, how files are stored."""
 
 from __future__ import annotations
 
@@ -126,7 +126,9 @@ class PlantedSlidesConfig(Config):
         for factor in (self.mask_downsample, *self.levels):
             if self.pitch % factor:
                 raise ValueError(f"cell - blend is {self.pitch}, which {factor} does not divide")
-        if sorted(set(self.levels)) != self.levels or any(b % a for a, b in zip(self.levels, self.levels[1:])):
+        if sorted(set(self.levels)) != self.levels or any(
+            b % a for a, b in zip(self.levels, self.levels[1:], strict=False)
+        ):
             raise ValueError("levels must rise, each a multiple of the one before")
         if self.regions[0] > self.regions[1] or self.tissue[0] > self.tissue[1]:
             raise ValueError("regions and tissue: the first must not exceed the second")

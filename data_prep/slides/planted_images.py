@@ -1,4 +1,4 @@
-"""The images slides are made of: listed, put into cases, split so that no image that resembles another crosses parts."""
+"""The images slides are made of: listed, put into cases, split so that no two alike are in different parts."""
 
 from __future__ import annotations
 

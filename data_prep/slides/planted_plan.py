@@ -139,7 +139,7 @@ def _tissue(
 
     edge = side * step
     axis = np.linspace(-1, 1, edge)
-    field = -1.6 * (axis[:, None] ** 2 + axis[None, :] ** 2)
+    field = -2.6 * (axis[:, None] ** 2 + axis[None, :] ** 2)
     for knots, weight in _ROUGHNESS:
         noise = rng.standard_normal((knots, knots))
         if knots < edge:
