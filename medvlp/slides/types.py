@@ -25,12 +25,14 @@ class TissueMask:
         downsample: Level-0 pixels per mask pixel, along x and y.
         excluded: Share of the slide's area that was taken out again, by reason ("pen", "fold", "speck").
         method: The threshold rule used and its value, for manifests.
+        excluded_hw: True where pen or fold was taken out, for pictures; None if nothing was looked for.
     """
 
     mask_hw: NDArray[np.bool_]
     downsample: tuple[float, float]
     excluded: dict[str, float] = field(default_factory=dict)
     method: str = ""
+    excluded_hw: NDArray[np.bool_] | None = None
 
     @property
     def share(self) -> float:

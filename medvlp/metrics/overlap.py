@@ -1,0 +1,20 @@
+"""How well two masks agree."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def dice(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Twice the common area over the sum of both areas (Dice 1945); NaN where the truth is empty.
+
+    Args:
+        truth: True where the class is; any shape.
+        predicted: The same shape.
+    """
+    true, found = np.asarray(truth, dtype=bool), np.asarray(predicted, dtype=bool)
+    assert true.shape == found.shape, f"masks of shapes {true.shape} and {found.shape}"
+    if not true.any():
+        return float("nan")
+    return float(2 * (true & found).sum() / (true.sum() + found.sum()))
