@@ -37,6 +37,7 @@ KINDS = {
     "retrieval": "medvlp.zeroshot.retrieval:RetrievalConfig",
     "quickstart": "benchmarks.quickstart.config:QuickstartConfig",
     "simulation_benchmark": "benchmarks.simulation.config:SimulationBenchmarkConfig",
+    "slides_benchmark": "benchmarks.slides.config:SlidesBenchmarkConfig",
     "names": "benchmarks.names.config:NamesConfig",
     "linking": "benchmarks.linking.config:LinkingConfig",
     "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",

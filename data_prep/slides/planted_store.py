@@ -52,6 +52,10 @@ class PlantedSlide:
         """Return GLASS (0), NORMAL (1) or TUMOUR (2) per mask pixel (h, w)."""
         return np.asarray(Image.open(self.mask), dtype=np.uint8)
 
+    def tumour_pixels(self) -> int:
+        """Return the number of mask pixels that are tumour."""
+        return int((self.read_mask() == TUMOUR).sum())
+
     def truth(self, coords_NX: NDArray[np.int64], side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the share of tumour and of tissue (N,) in squares of ``side`` level-0 pixels at ``coords_NX``."""
         mask = self.read_mask()
