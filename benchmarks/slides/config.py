@@ -17,6 +17,9 @@ class SlideSet(Config):
     title: str = Field(description="Heading of its tables.")
     slides: str = Field(description="Folder written by `medvlp simulate`.")
     prompts: str = Field(description="Prompt file with every class, normal ones too; a bare name lies beside the code.")
+    untrained_towers: bool = Field(
+        False, description="Also score the network with random weights, which costs a second embedding of the slides."
+    )
 
 
 class SlidesBenchmarkConfig(Config):
@@ -28,9 +31,6 @@ class SlidesBenchmarkConfig(Config):
     set: list[str] = Field([], description="Overrides `a.b=c` of that config, for every arm.")
     rows_per_step: int = Field(48, ge=2, description="Images per training step, about equally many of each class.")
     seeds: list[int] = Field([0, 1, 2], min_length=1, description="Seeds of training; scores are means over them.")
-    untrained_towers: bool = Field(
-        True, description="Also the network with random weights, which costs a second embedding of all slides."
-    )
     tissue: TissueConfig = Field(TissueConfig(pen=False), description="How tissue is found.")
     grid: GridConfig = Field(GridConfig(tile_size=224), description="Tiles that are embedded.")
     radius: int = Field(1, ge=1, le=10, description="Neighbours to each side where tiles are smoothed.")

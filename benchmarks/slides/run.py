@@ -79,7 +79,7 @@ def _run_set(config: SlidesBenchmarkConfig, name: str, settings: SlideSet, out: 
             run_folder = out / "runs" / f"{name}-{arm}-{seed}"
             add(arm, seed, lambda recipe, folder=run_folder: score(arms.trained_model(recipe, folder)))  # type: ignore[misc]
         add(arms.START, seed, lambda recipe: score(arms.start_model(recipe)))
-    if config.untrained_towers:
+    if settings.untrained_towers:
         add(arms.RANDOM, config.seeds[0], lambda recipe: score(arms.random_model(recipe)))
 
     def colours(recipe: AlignConfig) -> Record:

@@ -1,17 +1,17 @@
 """Slides with planted tumour: pixels, masks and tables agree, held-out images stay held out, a job can be killed."""
 
-import csv
 import hashlib
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
+from planted_cases import CELL, NUMBERS, make_config, write_sources
 from pyarrow import parquet
 
 from data_prep.slides import planted
 from data_prep.slides.planted_compose import ramp
-from data_prep.slides.planted_config import PlantedSlidesConfig
 from data_prep.slides.planted_images import list_images, read_cell, turned
 from data_prep.slides.planted_plan import draw_plan, tumour_regions
 from data_prep.slides.planted_store import GLASS, NORMAL, TUMOUR, PlantedSlides, square_means
@@ -23,53 +23,15 @@ pytestmark = pytest.mark.extras
 openslide = pytest.importorskip("openslide", reason="needs the extra slides")
 pytest.importorskip("tifffile", reason="needs the extra slides")
 
-CELL, NUMBERS = 32, 60
-
-
-def picture(seed, size=CELL):
-    """Noise in blocks of 4 pixels: no two alike, also turned."""
-    small = np.random.default_rng(seed).integers(0, 200, size=(size // 4, size // 4, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((size, size), Image.Resampling.NEAREST)
-
 
 @pytest.fixture(scope="session")
 def sources(tmp_path_factory):
-    """60 tumour and 60 normal images of 400x, and two of 100x."""
-    folder = tmp_path_factory.mktemp("tiles")
-    rows = [["file", "label", "magnification"]]
-    for index, label in enumerate(["T", "N"]):
-        for number in range(NUMBERS):
-            name = f"{label}_400x_{number}.png"
-            picture(1000 * index + number).save(folder / name)
-            rows.append([name, label, "400x"])
-        name = f"{label}_100x_1.png"
-        picture(5000 + index).save(folder / name)
-        rows.append([name, label, "100x"])
-    with (folder / "table.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(rows)
-    return folder
+    return write_sources(tmp_path_factory.mktemp("tiles"))
 
 
 @pytest.fixture(scope="session")
 def make(sources):
-    def config(**changes):
-        plain = {
-            "sources": {
-                "tiles": {
-                    "images": str(sources), "table": str(sources / "table.csv"), "magnification": "magnification",
-                    "where": {"magnification": ["400x"]}, "number": r"_(\d+)\.png", "block": 10,
-                }
-            },
-            "classes": {
-                "carcinoma": {"source": "tiles", "label": "T", "beside": ["mucosa"], "aliases": ["cancer"]},
-                "mucosa": {"source": "tiles", "label": "N"},
-            },
-            "slides": {"dev": 1, "test": 2}, "ratios": [0.25], "sides": [4], "cell": CELL, "blend": 0,
-            "mask_downsample": 4, "levels": [2, 8], "compression": "deflate",
-        }  # fmt: skip
-        return PlantedSlidesConfig.model_validate(plain | changes)
-
-    return config
+    return partial(make_config, sources)
 
 
 @pytest.fixture(scope="session")
