@@ -64,8 +64,8 @@ class WsidicomBackend:
         width, height = self.sizes[0]
         self.downsamples = tuple((width / w + height / h) / 2 for w, h in self.sizes)
         spacing = levels[0].mpp
-        self.mpp_xy = (float(spacing.width), float(spacing.height))
-        self.objective = None
+        self.mpp_xy: tuple[float | None, float | None] = (float(spacing.width), float(spacing.height))
+        self.objective: float | None = None
 
     def read(self, x: int, y: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return a region, white outside the level."""
@@ -107,18 +107,23 @@ class PydicomBackend:
 
     def __init__(self, path: Path, header: Any) -> None:
         self._path = path
-        self.sizes = ((int(header.TotalPixelMatrixColumns), int(header.TotalPixelMatrixRows)),)
-        self.downsamples = (1.0,)
+        size = int(header.TotalPixelMatrixColumns), int(header.TotalPixelMatrixRows)
+        self.sizes: tuple[tuple[int, int], ...] = (size,)
+        self.downsamples: tuple[float, ...] = (1.0,)
         self._tile = int(header.Columns), int(header.Rows)
         if self._tile[0] * self._tile[1] > MAX_SEGMENT_PIXELS or min(*self._tile, *self.sizes[0]) < 1:
             raise DataError(
                 f"frames of {self._tile[0]} x {self._tile[1]} px", item=path, remedy="its header is damaged"
             )
         self._grid = math.ceil(self.sizes[0][0] / self._tile[0]), math.ceil(self.sizes[0][1] / self._tile[1])
-        self.mpp_xy = _spacing(header)
-        self.objective = None
+        frames = int(header.get("NumberOfFrames", 1))
+        if frames != self._grid[0] * self._grid[1]:
+            raise DataError(f"{frames} frames do not fill a grid of {self._grid[0]} x {self._grid[1]}", item=path)
+        self.mpp_xy: tuple[float | None, float | None] = _spacing(header)
+        self.objective: float | None = None
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
-        self._columns_first, self.notes = False, ()
+        self._columns_first = False
+        self.notes: tuple[str, ...] = ()
         if header.get("DimensionOrganizationType") != "TILED_FULL":
             self._columns_first = self._frames_run_down()
             order = "columns" if self._columns_first else "rows"
@@ -201,9 +206,6 @@ def open_pydicom(path: Path) -> PydicomBackend | None:
         backend = PydicomBackend(path, header)
     except DecodeError as error:
         raise DataError(f"its frames cannot be decoded ({error})", item=path, remedy="copy it again") from None
-    frames, grid = int(header.get("NumberOfFrames", 1)), backend._grid
-    if frames != grid[0] * grid[1]:
-        raise DataError(f"{frames} frames do not fill a grid of {grid[0]} x {grid[1]}", item=path)
     return backend
 
 

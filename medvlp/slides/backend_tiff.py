@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from PIL import Image
 from medvlp.errors import DataError
 from medvlp.io import require
 from medvlp.slides.backends import MAX_SEGMENT_PIXELS, DecodeError, on_white
+
+MAX_COMPRESSED_RATIO = 1.5
+"""Largest size of a compressed tile or strip, as a multiple of four bytes per declared pixel (and 64 KiB more)."""
 
 _UM_PER = {"nm": 1e-3, "µm": 1.0, "μm": 1.0, "um": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6, "Å": 1e-4, "in": 25400.0}
 _ATTRIBUTE = re.compile(r'\b(PhysicalSize[XY](?:Unit)?|NominalMagnification)\s*=\s*"([^"]*)"')
@@ -27,14 +31,21 @@ class TiffBackend:
 
     def __init__(self, path: Path, handle: Any) -> None:
         self._handle = handle
+        file = handle.ts_tifffile
+        self.is_ome = bool(file.is_ome)
+        if self.is_ome:
+            _check_one_file(file.ome_metadata or "", path)
+        properties = handle.properties
         self.sizes = tuple((int(width), int(height)) for width, height in handle.level_dimensions)
         self.downsamples = tuple(float(value) for value in handle.level_downsamples)
-        properties, file = handle.properties, handle.ts_tifffile
         series = file.series[properties["tiffslide.series-index"]]
         self._pages = [level.keyframe for level in series.levels]
         self._channels_first = series.axes == "CYX"
+        if _is_cut_off(file):
+            raise DataError(
+                "truncated: parts of it lie beyond its end", item=path, remedy="copy it again from its source"
+            )
         _check_pixels(series, self._pages, path)
-        self.is_ome = bool(file.is_ome)
         if self.is_ome:
             self.mpp_xy, self.objective = _ome_resolution(file.ome_metadata or "")
         else:
@@ -91,6 +102,14 @@ def open_tiff(path: Path) -> TiffBackend | None:
         return None
 
 
+def _check_one_file(xml: str, path: Path) -> None:
+    """Refuse a slide whose metadata send the reader to other files: names in a stranger's file are not followed."""
+    own = re.search(r"<(?:\w+:)?OME\b[^>]*\bUUID\s*=\s*\"([^\"]+)\"", xml)
+    named = re.findall(r"<(?:\w+:)?UUID\b[^>]*>([^<]*)<", xml)
+    if any(own is None or name.strip() != own[1] for name in named):
+        raise DataError("its metadata name other files", item=path, remedy="write the slide into one OME-TIFF")
+
+
 def _check_pixels(series: Any, pages: list[Any], path: Path) -> None:
     shape, axes = series.shape, series.axes
     channels = {"YXS": shape[-1], "CYX": shape[0]}.get(axes, 1)
@@ -108,6 +127,31 @@ def _check_pixels(series: Any, pages: list[Any], path: Path) -> None:
                 item=path,
                 remedy="convert it to a tiled pyramidal TIFF",
             )
+        _check_compressed(page, tile[0] * tile[1], path)
+
+
+def _check_compressed(page: Any, pixels: int, path: Path) -> None:
+    """Refuse compressed pieces larger than what they are to become: a decoder follows the piece, not the header."""
+    if len(page.databytecounts) and max(page.databytecounts) > MAX_COMPRESSED_RATIO * 4 * pixels + 65536:
+        raise DataError("a compressed piece exceeds its declared size", item=path, remedy="do not trust this file")
+
+
+def _is_cut_off(file: Any) -> bool:
+    """Say whether a TIFF points beyond its end; tifffile itself goes on with what is left, with fewer levels."""
+    size, tiff = file.filehandle.size, file.tiff
+    pages = [page for first in file.pages for page in (first, *(first.pages or ()))]
+    for page in pages:
+        ends = np.asarray(page.dataoffsets, dtype=np.float64) + np.asarray(page.databytecounts, dtype=np.float64)
+        below = page.subifds if isinstance(page.subifds, tuple) else ()
+        if (len(ends) and ends.max() > size) or any(offset >= size for offset in below):
+            return True
+        file.filehandle.seek(page.offset)
+        (tags,) = struct.unpack(tiff.tagnoformat, file.filehandle.read(tiff.tagnosize))
+        file.filehandle.seek(page.offset + tiff.tagnosize + tags * tiff.tagsize)
+        (following,) = struct.unpack(tiff.offsetformat, file.filehandle.read(tiff.offsetsize))
+        if following >= size:
+            return True
+    return False
 
 
 def _unstored_white(rgb_hwc: NDArray[np.uint8], page: Any, x0: int, y0: int) -> NDArray[np.uint8]:

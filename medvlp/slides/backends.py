@@ -113,8 +113,11 @@ def _openslide_unless_it_misses_levels(path: Path) -> Backend | None:
         return backend
     try:
         other = open_tiff(path)
-    except (DataError, MissingExtraError):
+    except MissingExtraError:
         return backend
+    except DataError:
+        backend.close()
+        raise
     if other is not None and (len(other.sizes) > 1 or other.is_ome):
         backend.close()
         return other

@@ -81,8 +81,9 @@ def tissue_share(
         slide_size: (width, height), level-0 pixels.
     """
     height, width = mask.mask_hw.shape
-    integral = np.zeros((height + 1, width + 1), dtype=np.float64)
-    integral[1:, 1:] = mask.mask_hw.cumsum(0, dtype=np.float64).cumsum(1)
+    integral = np.zeros((height + 1, width + 1), dtype=np.int32)
+    np.cumsum(mask.mask_hw, axis=1, dtype=np.int32, out=integral[1:, 1:])
+    np.cumsum(integral, axis=0, out=integral)
     left, right = (np.minimum(coords_NX[:, 0] + d, slide_size[0]) / mask.downsample[0] for d in (0, side))
     top, bottom = (np.minimum(coords_NX[:, 1] + d, slide_size[1]) / mask.downsample[1] for d in (0, side))
     area = (
@@ -95,7 +96,7 @@ def tissue_share(
     return np.clip(area / pixels, 0.0, 1.0).astype(np.float32)
 
 
-def _at(integral: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _at(integral: NDArray[np.int32], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Interpolate an integral image; between its points that is exact, for pixels are constant."""
     x, y = np.clip(x, 0, integral.shape[1] - 1), np.clip(y, 0, integral.shape[0] - 1)
     i, j = np.minimum(x.astype(np.int64), integral.shape[1] - 2), np.minimum(y.astype(np.int64), integral.shape[0] - 2)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
+from pathlib import Path
+
 import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
@@ -42,6 +45,18 @@ def preview(slide: Slide, mask: TissueMask | None, grid: TileGrid | None = None,
     if slide.mpp is not None:
         _scale_bar(draw, slide.mpp * slide.size[0] / width, width, height)
     return image
+
+
+def write_preview(path: Path, slide: Slide, mask: TissueMask | None, grid: TileGrid | None = None) -> Path:
+    """Write :func:`preview` as a PNG file, whole or not at all, and return its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{uuid.uuid4().hex[:8]}-{path.name}")
+    try:
+        preview(slide, mask, grid).save(partial, format="PNG")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
 
 
 def _scale_bar(draw: ImageDraw.ImageDraw, um_per_pixel: float, width: int, height: int) -> None:

@@ -220,11 +220,25 @@ class Slide:
         fitting = [index for index, level in enumerate(self.levels) if level.downsample <= downsample * _SAME_LEVEL]
         return max(fitting, key=lambda index: self.levels[index].downsample, default=0)
 
+    def _sharp_level(self, x: float, y: float, w0: float, h0: float, downsample: float) -> int:
+        """Return the smallest level that shows a region as level 0 does.
+
+        A region that cuts through pixels of a level as coarse as the result would be blurred by part of a pixel; from
+        a level at least twice as fine that is hardly seen.
+        """
+        fitting = [index for index, level in enumerate(self.levels) if level.downsample <= downsample * _SAME_LEVEL]
+        for index in sorted(fitting, key=lambda index: -self.levels[index].downsample):
+            own = self.levels[index].downsample
+            aligned = all(_snap(value / own).is_integer() for value in (x, y, x + w0, y + h0))
+            if aligned or downsample >= 2 * own:
+                return index
+        return 0
+
     def _region(
         self, x: float, y: float, w0: float, h0: float, width: int, height: int, level: int | None = None
     ) -> NDArray[np.uint8]:
         if level is None:
-            level = self._best_level(w0 / width)
+            level = self._sharp_level(x, y, w0, h0, w0 / width)
         downsample = self.levels[level].downsample
         # Whole pixels of the level are read, so that no library interpolates before the means are taken.
         left, top, right, bottom = (_snap(value / downsample) for value in (x, y, x + w0, y + h0))
