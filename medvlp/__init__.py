@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
     from medvlp.loading import load
     from medvlp.zeroshot.ask import zero_shot
+    from medvlp.zeroshot.diagnose import diagnose
 
 __version__ = "0.1.0"
-__all__ = ["DiseaseGraph", "__version__", "load", "train", "zero_shot"]
+__all__ = ["DiseaseGraph", "__version__", "diagnose", "load", "train", "zero_shot"]
 
 _LAZY = {
     "DiseaseGraph": "medvlp.knowledge.graph",
+    "diagnose": "medvlp.zeroshot.diagnose",
     "load": "medvlp.loading",
     "train": "medvlp.api",
     "zero_shot": "medvlp.zeroshot.ask",

@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from medvlp.cli_deid import deid
-from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
+from medvlp.cli_diagnose import diagnose
+from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app, slides_settings
 from medvlp.cli_link import link
 from medvlp.cli_pairs import pairs_app
 from medvlp.cli_predict import predict
@@ -47,6 +48,7 @@ app.add_typer(export_app, name="export")
 app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
 app.command()(predict)
+app.command()(diagnose)
 app.command()(deid)
 app.command()(link)
 app.add_typer(pairs_app, name="pairs")
@@ -77,11 +79,14 @@ def prepare(
     out: OUT,
     config: Annotated[
         str | None,
-        typer.Argument(help="A configuration of kind `pairs` or `reports` (path or name), or a folder of images."),
+        typer.Argument(help="A configuration of kind `pairs`, `reports` or `slides`, or a folder of images."),
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="A MedMNIST set instead, for example pathmnist.")] = None,
     size: Annotated[int, typer.Option(help="With --dataset: side of its images, 28, 64, 128 or 224.")] = 28,
     root: Annotated[str | None, typer.Option(help="With --dataset: the folder of its .npz file.")] = None,
+    slides: Annotated[list[str] | None, typer.Option(help="Of kind slides: a file or pattern; repeatable.")] = None,
+    model: Annotated[str | None, typer.Option(help="Of kind slides: the model that embeds the tiles.")] = None,
+    mpp: Annotated[float | None, typer.Option(help="Of kind slides: um per pixel where a file states none.")] = None,
     already_deidentified: DEIDENTIFIED = False,
     preview: Annotated[Path | None, typer.Option(help="Also write an HTML page about the store.")] = None,
     show_texts: Annotated[bool, typer.Option("--show-texts", help="Show texts of samples on that page.")] = False,
@@ -90,7 +95,7 @@ def prepare(
     overwrite: OVERWRITE = False,
     overrides: SET = None,
 ) -> None:
-    """Turn images and their texts, class names or tables into a pairs store; or reports into a store of triplets.
+    """Turn images and texts into a pairs store, reports into triplets, or whole slides into vectors of their tiles.
 
     A folder in a documented layout is recognised, and what was assumed about it is printed.
 
@@ -100,16 +105,19 @@ def prepare(
 
     loaded: Any
     kind = "pairs"
+    of_slides = slides_settings(slides, model, mpp)
+    config = "slides.yaml" if of_slides and config in (None, "slides") else config
     if (config is None) == (dataset is None):
         raise ConfigError("name one thing to prepare", remedy="a configuration, a folder of images, or --dataset")
     if dataset is not None:
         where = [] if root is None else [f"source.root={root}"]
         chosen = [f"source.dataset={dataset}", f"source.size={size}", *where, *(overrides or ())]
         loaded = load("pairs/medmnist", chosen, kind="pairs")
-    elif Path(str(config)).is_dir():
+    elif Path(str(config)).is_dir() and not of_slides:
         loaded = import_from_checkout("data_prep.pairs.layout").detect_layout(config, overrides=overrides or ())
     else:
-        loaded = load(str(config), overrides or (), kind=("pairs", "reports"))
+        kinds = "slides" if of_slides else ("pairs", "reports", "slides")
+        loaded = load(str(config), [*of_slides, *(overrides or ())], kind=kinds)
         kind = loaded.kind
     if save_config is not None:
         from medvlp.io import write_text

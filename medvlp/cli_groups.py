@@ -24,6 +24,20 @@ DEIDENTIFIED = Annotated[
 EMA = Annotated[bool, typer.Option("--ema", help="The averaged weights, where the checkpoint keeps them.")]
 
 
+def slides_settings(slides: list[str] | None, model: str | None, mpp: float | None) -> list[str]:
+    """Return the options of `medvlp prepare` for slides as overrides of their configuration."""
+    import json
+
+    settings: list[tuple[str, Any]] = []
+    if slides:
+        settings += [("slides", slides), ("table", None)]
+    if model is not None:
+        settings.append(("encoder", {"name": "model", "model": model}))
+    if mpp is not None:
+        settings.append(("mpp", mpp))
+    return [f"{key}={json.dumps(value)}" for key, value in settings]
+
+
 class ExportFormat(StrEnum):
     """The formats `medvlp export --to` writes."""
 

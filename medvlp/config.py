@@ -30,6 +30,7 @@ KINDS = {
     "reports": "data_prep.reports.config:ReportsConfig",
     "simulation": "data_prep.simulation.config:SimulationConfig",
     "planted_slides": "data_prep.slides.planted_config:PlantedSlidesConfig",
+    "slides": "data_prep.slides.config:SlidesConfig",
     "knowledge": "medvlp.training.knowledge:KnowledgeConfig",
     "align": "medvlp.training.align:AlignConfig",
     "finetune": "medvlp.finetune.config:FinetuneConfig",

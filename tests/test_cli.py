@@ -27,6 +27,7 @@ VERBS = [
     ["train"],
     ["evaluate"],
     ["predict"],
+    ["diagnose"],
     ["link"],
     ["export", "checkpoint"],
     ["export", "verify"],

@@ -144,7 +144,7 @@ def _tissue(
         noise = rng.standard_normal((knots, knots))
         if knots < edge:
             field += weight * ndimage.zoom(noise, edge / knots, order=3, mode="nearest", grid_mode=True)[:edge, :edge]
-    share = rng.uniform(*config.tissue)
+    share = rng.uniform(config.tissue[0], config.tissue[1])
     inside = field > np.quantile(field, 1 - share)
     label, count = ndimage.label(inside)
     sizes = np.bincount(label.ravel(), minlength=count + 1)

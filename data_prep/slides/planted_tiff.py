@@ -67,7 +67,11 @@ def write_pyramid(
 
         page(_encoded(_stripes(_noting(bands, reduced), width), compression, quality), (height, width), 1)
         for factor, level in reduced.items():
-            page(_encoded(_stripes(iter([level]), level.shape[1]), compression, quality), level.shape[:2], factor)
+            page(
+                _encoded(_stripes(iter([level]), level.shape[1]), compression, quality),
+                (level.shape[0], level.shape[1]),
+                factor,
+            )
 
 
 def shrink(band: Pixels, factor: int) -> Pixels:

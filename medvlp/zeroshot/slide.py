@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from medvlp.config import Config
@@ -17,7 +18,7 @@ from medvlp.errors import ConfigError, DataError
 from medvlp.metrics import classification, curves
 from medvlp.zeroshot import slide_pooling as pooling
 from medvlp.zeroshot.classifier import Floats, refuse_test
-from medvlp.zeroshot.smoothing import smooth, smooth_as_keep, step_of
+from medvlp.zeroshot.smoothing import cells, smooth, smooth_as_keep, step_of
 
 Method = Literal["tumour_ratio", "ratio_with_normal", "top_k", "mean", "lse"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -250,3 +251,55 @@ def fit_rule(
         split=split,
         num_slides=len(cosines),
     )
+
+
+def fit_segmentation(probability: Sequence[Any], truth: Sequence[Any], split: str) -> float:
+    """The threshold of highest Dice over all tiles of development slides together (the strictest of equals).
+
+    Args:
+        probability: Probability of tumour of the tiles or cells (N,) of every slide.
+        truth: True where the tile or cell is tumour, same shapes.
+        split: Name of the split the slides come from.
+
+    Returns:
+        A threshold for ``medvlp.zeroshot.slide_pooling.segment``, which calls what is above it.
+
+    Raises:
+        DataError: If the split is called test, shapes differ, or no tile is tumour.
+    """
+    refuse_test(split)
+    if not probability or [np.shape(one) for one in probability] != [np.shape(one) for one in truth]:
+        raise DataError("probabilities and truths differ in number", item=split, remedy="give both for every tile")
+    fitted = curves.threshold_at_best_f1(np.concatenate(truth), np.concatenate(probability))
+    if np.isnan(fitted):
+        raise DataError("no tile is tumour, so no threshold can be fitted", item=split)
+    return float(np.nextafter(fitted, -np.inf))
+
+
+def segmentation(
+    probability_N: Any,
+    coords_NX: Any,
+    patch: int,
+    step: int,
+    *,
+    threshold: float,
+    slide_size: tuple[int, int],
+    shape_hw: tuple[int, int],
+) -> NDArray[np.bool_]:
+    """A mask over the whole slide (h, w): where the mean of the tiles over a cell is above a threshold.
+
+    Args:
+        probability_N: Probability of tumour of every tile.
+        coords_NX: Where the tiles lie, level-0 pixels; they may overlap.
+        patch: Side of a tile, level-0 pixels.
+        step: Distance of neighbouring tiles, level-0 pixels.
+        threshold: Fixed beforehand, or of :func:`fit_segmentation`.
+        slide_size: (width, height) of the slide, level-0 pixels.
+        shape_hw: (height, width) of the mask.
+    """
+    from medvlp.slides.heatmap import paint
+
+    found = cells(probability_N, coords_NX, patch, min(step, patch))
+    called_M = pooling.segment(found.value_MK, threshold)
+    painted_hw = paint(called_M.astype(np.float64), found.coords_MX, found.side, slide_size, shape_hw)
+    return np.nan_to_num(painted_hw) > 0.5  # nearest cell: cells do not overlap

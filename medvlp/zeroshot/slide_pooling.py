@@ -66,12 +66,18 @@ def tile_probabilities(cosine_NK: Any, scale: float = KEEP_SCALE) -> Floats:
 
 
 def tumour_probability(probability_NK: Any, normal: int) -> Floats:
-    """Probability (N,) that a tile is of any class but the normal one."""
-    return 1 - checked(probability_NK)[:, normal]
+    """Probability (N,) of the best class that is not normal against the normal one: their softmax, the rest left out.
+
+    With two classes this is the probability of the other class. With more, it is above 1/2 exactly where the answer
+    of the tile is not normal; the sum over all other classes would be above 1/2 on tiles that show nothing at all.
+    """
+    probability_NK = checked(probability_NK)
+    other_N = np.delete(probability_NK, normal, axis=1).max(1)
+    return other_N / (other_N + probability_NK[:, normal])
 
 
 def tumour_ratio(probability_NK: Any, normal: int, threshold: float = 0.5) -> float:
-    """Share of tiles whose probability of tumour is above ``threshold`` (KEEP's slide score for detection).
+    """Share of tiles whose :func:`tumour_probability` is above ``threshold`` (KEEP's slide score for detection).
 
     Args:
         probability_NK: Tile probabilities.

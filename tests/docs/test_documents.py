@@ -194,7 +194,7 @@ def test_some_examples_run():
     assert {page.name for page in RUNNABLE} >= {"graph.md", "data_layout.md"}
 
 
-NEED_EXTRAS = {"own_data.md", "slides.md"}
+NEED_EXTRAS = {"own_data.md", "slides.md", "slide_zero_shot.md"}
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,12 @@ def probabilities(cosines: Table, scale: float) -> Table:
 
 
 def tumour_ratio(probability: Table, normal: int, threshold: float) -> float:
-    return sum(math.fsum(p for k, p in enumerate(row) if k != normal) > threshold for row in probability) / len(
-        probability
-    )
+    """A tile counts if its best other class, against normal alone, is above the threshold."""
+    count = 0
+    for row in probability:
+        best = max(value for k, value in enumerate(row) if k != normal)
+        count += best / (best + row[normal]) > threshold
+    return count / len(probability)
 
 
 def shares(table: Table) -> list[float]:

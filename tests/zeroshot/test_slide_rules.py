@@ -7,7 +7,15 @@ from pydantic import ValidationError
 
 from medvlp.errors import ConfigError, DataError
 from medvlp.metrics.overlap import dice
-from medvlp.zeroshot.slide import METHODS, SlideRule, fit_rule, score_slide, tile_values
+from medvlp.zeroshot.slide import (
+    METHODS,
+    SlideRule,
+    fit_rule,
+    fit_segmentation,
+    score_slide,
+    segmentation,
+    tile_values,
+)
 from medvlp.zeroshot.slide_pooling import segment, tile_cosines
 
 NORMAL = 2
@@ -181,3 +189,28 @@ def test_a_mask_and_its_dice() -> None:
     assert dice([False, True, True, False], found) == 0.5
     assert dice(found, found) == 1.0
     assert np.isnan(dice([False] * 4, found))
+
+
+def test_a_segmentation_threshold_comes_from_development_slides() -> None:
+    value, truth = [np.array([0.1, 0.4, 0.8]), np.array([0.35, 0.9])], [np.array([0, 1, 1]), np.array([0, 1])]
+    threshold = fit_segmentation(value, truth, "dev")
+    assert 0.35 < threshold < 0.4
+    assert [segment(one, threshold).tolist() for one in value] == [[False, True, True], [False, True]]
+    with pytest.raises(DataError, match="test split"):
+        fit_segmentation(value, truth, "test")
+    with pytest.raises(DataError, match="no tile is tumour"):
+        fit_segmentation(value, [np.zeros(3), np.zeros(2)], "dev")
+    with pytest.raises(DataError, match="differ in number"):
+        fit_segmentation(value, truth[:1], "dev")
+
+
+def test_a_mask_of_the_whole_slide() -> None:
+    places = [[10, 0], [20, 0], [10, 10]]
+    found = segmentation([0.9, 0.2, 0.6], places, 10, 10, threshold=0.5, slide_size=(40, 20), shape_hw=(4, 8))
+    expected = np.zeros((4, 8), dtype=bool)
+    expected[:, 2:4] = True
+    np.testing.assert_array_equal(found, expected)
+    overlapping = segmentation(
+        [1.0, 0.2], [[0, 0], [10, 0]], 20, 10, threshold=0.5, slide_size=(40, 20), shape_hw=(2, 4)
+    )
+    assert overlapping.tolist() == [[True, True, False, False]] * 2
