@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from functools import partial
 
 import numpy as np
@@ -302,3 +303,28 @@ def test_a_changed_file_is_noticed(make, tmp_path):
 def test_settings_that_cannot_work_are_refused(make, changes, said):
     with pytest.raises(ValueError, match=said):
         make(**changes)
+
+
+def test_the_verb_takes_both_kinds_of_configuration(make, made, tmp_path):
+    from typer.testing import CliRunner
+
+    from medvlp.cli import app
+    from medvlp.config import dump
+
+    (tmp_path / "planted.yaml").write_text(dump(make()), encoding="utf-8")
+    done = CliRunner().invoke(app, ["simulate", str(tmp_path / "planted.yaml"), "--out", str(tmp_path / "set")])
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in sorted((tmp_path / "set" / "slides").iterdir())] == [
+        slide.path.name for slide in made.slides
+    ]
+
+
+@pytest.mark.data
+def test_shipped_configurations_split_the_real_images():
+    if not os.environ.get("MEDVLP_DATA"):
+        pytest.skip("MEDVLP_DATA is not set")
+    images = list_images(load("slides/planted", kind="planted_slides"))
+    assert len(images) == 153 + 381
+    assert {image.magnification for image in images} == {"400x"}
+    with pytest.raises(DataError, match="100x and 400x"):
+        list_images(load("slides/planted", ["sources.oral.where={}"], kind="planted_slides"))
