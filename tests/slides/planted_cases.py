@@ -33,12 +33,12 @@ def write_sources(folder):
     return folder
 
 
-def make_config(sources, **changes):
+def make_config(folder, /, **changes):
     """One development and two test slides of 4 x 4 images; keyword arguments replace keys."""
     plain = {
         "sources": {
             "tiles": {
-                "images": str(sources), "table": str(sources / "table.csv"), "magnification": "magnification",
+                "images": str(folder), "table": str(folder / "table.csv"), "magnification": "magnification",
                 "where": {"magnification": ["400x"]}, "number": r"_(\d+)\.png", "block": 10,
             }
         },

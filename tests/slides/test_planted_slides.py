@@ -327,4 +327,6 @@ def test_shipped_configurations_split_the_real_images():
     assert len(images) == 153 + 381
     assert {image.magnification for image in images} == {"400x"}
     with pytest.raises(DataError, match="100x and 400x"):
-        list_images(load("slides/planted", ["sources.oral.where={}"], kind="planted_slides"))
+        list_images(
+            load("slides/planted", ["sources.oral.where.magnification=['100x', '400x']"], kind="planted_slides")
+        )
