@@ -76,8 +76,8 @@ def score_model(
 ) -> dict[str, Any]:
     """Return the record of one model on one set: every pooling and the areas that Dice needs."""
     cosines = slide_cosines(model, tiles, asked.prompts)
-    tile_values_, mean_values = ([asked.merge(pair[place]) for pair in cosines] for place in (0, 1))
-    return _record(config, asked, tiles, tile_values_, mean_values, scale_of(model), POOLINGS)
+    tile_cosines_NJ, mean_cosines_1J = ([asked.merge(pair[place]) for pair in cosines] for place in (0, 1))
+    return _record(config, asked, tiles, tile_cosines_NJ, mean_cosines_1J, scale_of(model), POOLINGS)
 
 
 def score_probabilities(
@@ -92,8 +92,8 @@ def _record(
     config: SlidesBenchmarkConfig,
     asked: Asked,
     tiles: Sequence[Tiles],
-    tile_values_: Sequence[Floats],
-    mean_values: Sequence[Floats],
+    by_tile: Sequence[Floats],
+    by_mean: Sequence[Floats],
     scale: float,
     poolings: Sequence[str],
 ) -> dict[str, Any]:
@@ -110,13 +110,13 @@ def _record(
                 radius=config.radius,
                 scale=scale,
             )
-            values = mean_values if pooling == MEAN_EMBEDDING else tile_values_
+            values = by_mean if pooling == MEAN_EMBEDDING else by_tile
             methods[f"{pooling}|{smoothing}"] = _one(config, rule, values, tiles, parts, target, normal)
     areas = {
         smoothing: _areas(
             config,
             SlideRule(smoothing=smoothing, radius=config.radius, scale=scale),
-            tile_values_,
+            by_tile,
             tiles,
             parts,
             normal,

@@ -6,19 +6,20 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from data_prep.slides.planted_compose import bands
 from data_prep.slides.planted_config import PARTS, PlantedSlidesConfig
 from data_prep.slides.planted_images import TileImage, list_images, read_cell
-from data_prep.slides.planted_plan import SlidePlan, draw_plan, tumour_regions
+from data_prep.slides.planted_plan import GLASS, SlidePlan, draw_plan, tumour_regions
 from data_prep.slides.planted_preview import contact_sheet
-from data_prep.slides.planted_store import CELLS, IMAGES, KIND, SLIDES, PlantedSlides, mask_png, write_table
+from data_prep.slides.planted_store import CELLS, IMAGES, KIND, SLIDES, mask_png, slides_of, write_table
 from data_prep.slides.planted_tiff import write_pyramid
 from data_prep.slides.planted_training import write_training
 from medvlp import __version__
@@ -114,10 +115,10 @@ def _run(
             "images": {split: dict(counts) for split, counts in _counts(images).items()},
             "slides": {part: _summary([row for row in rows if row["part"] == part]) for part in PARTS},
         }
-        write_manifest(folder, header)
         if preview_slides:
-            contact_sheet(PlantedSlides(folder, check=False).slides, preview_slides).save(folder / "preview.png")
-            write_manifest(folder, header)
+            slides = slides_of(rows, folder, config.mask_downsample)
+            contact_sheet(slides, preview_slides).save(folder / "preview.png")
+        write_manifest(folder, header)
     shutil.rmtree(work)
 
 
@@ -143,28 +144,7 @@ def _write_slide(
         config.quality,
     )
     (folder / "mask.png").write_bytes(mask_png(plan.mask_hw))
-    step = config.pitch // config.mask_downsample
-    cells = []
-    for (row, column), image in _cells(plan):
-        top, left = (
-            (plan.origin[1] // config.mask_downsample + row * step),
-            (plan.origin[0] // config.mask_downsample + column * step),
-        )
-        share = float((plan.mask_hw[top : top + step, left : left + step] > 0).mean())
-        if share > 0:
-            cells.append(
-                {
-                    "x": left * config.mask_downsample,
-                    "y": top * config.mask_downsample,
-                    "side": config.pitch,
-                    "tissue": share,
-                    "tumour": bool(plan.tumour_RC[row, column]),
-                    "class": images[image].name,
-                    "image": images[image].key,
-                    "turn": int(plan.turn_RC[row, column]),
-                }
-            )
-    write_table(folder / "cells.parquet", cells, _cell_columns())
+    write_table(folder / "cells.parquet", _cell_rows(config, plan, images), _cell_columns())
     write_json(
         folder / "row.json",
         {
@@ -185,10 +165,24 @@ def _write_slide(
     )
 
 
-def _cells(plan: SlidePlan) -> Any:
-    import numpy as np
-
-    return ((place, int(image)) for place, image in np.ndenumerate(plan.cell_RC))
+def _cell_rows(config: PlantedSlidesConfig, plan: SlidePlan, images: Sequence[TileImage]) -> Iterator[dict[str, Any]]:
+    """One row per image that shows tissue."""
+    raster = config.mask_downsample
+    step = config.pitch // raster
+    for (row, column), number in np.ndenumerate(plan.cell_RC):
+        x, y = (origin + place * config.pitch for origin, place in zip(plan.origin, (column, row), strict=True))
+        share = float((plan.mask_hw[y // raster :, x // raster :][:step, :step] != GLASS).mean())
+        if share > 0:
+            yield {
+                "x": x,
+                "y": y,
+                "side": config.pitch,
+                "tissue": share,
+                "tumour": bool(plan.tumour_RC[row, column]),
+                "class": images[number].name,
+                "image": images[number].key,
+                "turn": int(plan.turn_RC[row, column]),
+            }
 
 
 def _cell_columns() -> dict[str, Any]:

@@ -6,7 +6,7 @@ Shape legend: N tiles, X = 2 (x, y), h, w pixels of a mask.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.slides.planted_plan import GLASS, NORMAL, TUMOUR
+from data_prep.slides.planted_plan import GLASS, TUMOUR
 from medvlp.errors import DataError
 from medvlp.io import verify_manifest
 
@@ -109,23 +109,28 @@ class PlantedSlides:
             raise DataError("holds no planted slides", item=folder, remedy="make them with `medvlp simulate`")
         self.images: list[dict[str, Any]] = parquet.read_table(self.folder / IMAGES).to_pylist()
         rows = parquet.read_table(self.folder / SLIDES).to_pylist()
-        self.slides = [
-            PlantedSlide(
-                row["slide"],
-                row["part"],
-                self.folder / "slides" / f"{row['slide']}.tiff",
-                self.folder / "masks" / f"{row['slide']}.png",
-                row["tumour"],
-                tuple(row["normals"]),
-                row["ratio"],
-                self.manifest["config"]["mask_downsample"],
-            )
-            for row in rows
-        ]
+        self.slides = slides_of(rows, self.folder, self.manifest["config"]["mask_downsample"])
 
     def part(self, name: str) -> list[PlantedSlide]:
         """Slides of one part."""
         return [slide for slide in self.slides if slide.part == name]
+
+
+def slides_of(rows: Iterable[Mapping[str, Any]], folder: Path, downsample: int) -> list[PlantedSlide]:
+    """Return the slides that rows of ``slides.parquet`` describe."""
+    return [
+        PlantedSlide(
+            row["slide"],
+            row["part"],
+            folder / "slides" / f"{row['slide']}.tiff",
+            folder / "masks" / f"{row['slide']}.png",
+            row["tumour"],
+            tuple(row["normals"]),
+            row["ratio"],
+            downsample,
+        )
+        for row in rows
+    ]
 
 
 def mask_png(mask_hw: NDArray[np.uint8]) -> bytes:
@@ -143,6 +148,3 @@ def write_table(path: Path, rows: Iterable[dict[str, Any]], columns: dict[str, A
     from pyarrow import parquet
 
     parquet.write_table(pa.Table.from_pylist(list(rows), schema=pa.schema(list(columns.items()))), path)
-
-
-__all__ = ["GLASS", "NORMAL", "TUMOUR", "PlantedSlide", "PlantedSlides", "mask_png", "square_means", "write_table"]

@@ -15,7 +15,8 @@ from benchmarks.slides.run import ask, describe, run
 from benchmarks.slides.score import THRESHOLDS, Asked, score_probabilities
 from benchmarks.slides.table import build, markdown
 from data_prep.slides import planted
-from data_prep.slides.planted_store import GLASS, TUMOUR, PlantedSlides
+from data_prep.slides.planted_plan import GLASS, TUMOUR
+from data_prep.slides.planted_store import PlantedSlides
 from medvlp.errors import ConfigError, DataError
 from medvlp.metrics.overlap import dice
 from medvlp.zeroshot.prompts import Prompt, PromptSet
