@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from medvlp.zeroshot.slide import METHODS, RATIOS, SlideRule, SlideScore, fit_ru
 from medvlp.zeroshot.slide_pooling import tile_cosines, tumour_probability
 
 Floats = NDArray[np.float64]
-SMOOTHINGS = ("none", "centred")
+SMOOTHINGS: tuple[Literal["none", "centred"], ...] = ("none", "centred")
 MEAN_EMBEDDING = "mean_embedding"
 POOLINGS = (*METHODS, MEAN_EMBEDDING)
 THRESHOLDS = np.round(np.arange(0.02, 1.0, 0.02), 2)
@@ -106,7 +106,7 @@ def _record(
             rule = SlideRule(
                 method="mean" if pooling == MEAN_EMBEDDING else pooling,  # type: ignore[arg-type]
                 threshold=config.threshold,
-                smoothing=smoothing,  # type: ignore[arg-type]
+                smoothing=smoothing,
                 radius=config.radius,
                 scale=scale,
             )
@@ -141,7 +141,7 @@ def _one(
     target: Sequence[int],
     normal: int,
 ) -> dict[str, Any]:
-    place = {
+    place: dict[int, dict[str, Any]] = {
         row: {"coords_NX": tiles[row].coords_NX, "step": tiles[row].step} if len(values[row]) > 1 else {}
         for part in parts.values()
         for row in part

@@ -179,8 +179,8 @@ def _cell_rows(config: PlantedSlidesConfig, plan: SlidePlan, images: Sequence[Ti
                 "side": config.pitch,
                 "tissue": share,
                 "tumour": bool(plan.tumour_RC[row, column]),
-                "class": images[number].name,
-                "image": images[number].key,
+                "class": images[int(number)].name,
+                "image": images[int(number)].key,
                 "turn": int(plan.turn_RC[row, column]),
             }
 
