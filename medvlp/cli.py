@@ -142,23 +142,30 @@ def prepare(
 
 @app.command()
 def simulate(
-    config: Annotated[str, typer.Argument(help="A configuration of kind `simulation`: a path or a shipped name.")],
+    config: Annotated[
+        str, typer.Argument(help="A configuration of kind `simulation` or `planted_slides`: a path or a shipped name.")
+    ],
     out: OUT,
-    dry_run: Annotated[bool, typer.Option(help="Draw all scenes, render three, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Draw everything, render a little, write nothing.")] = False,
     overwrite: OVERWRITE = False,
-    preview: Annotated[int, typer.Option(min=0, help="Scenes on the contact sheet preview.png; 0 for none.")] = 0,
+    preview: Annotated[int, typer.Option(min=0, help="Items on the contact sheet preview.png; 0 for none.")] = 0,
     overrides: SET = None,
 ) -> None:
-    """Render radiographs of a real chest CT with planted findings into a pairs store with masks and triplets.
+    """Make images with planted findings of known place: radiographs of a real chest CT, or whole slides.
 
     Example: medvlp simulate simulation/chest --out data/scenes --preview 12
     """
     from medvlp.config import import_from_checkout, load
 
-    loaded = load(config, overrides or (), kind="simulation")
-    run = import_from_checkout("data_prep.simulation.simulate").simulate
-    done = run(loaded, out, overwrite=overwrite, dry_run=dry_run, preview_scenes=preview)
-    typer.echo("dry run: nothing was written" if dry_run else f"scenes: {done}")
+    loaded: Any = load(config, overrides or (), kind=("simulation", "planted_slides"))
+    if loaded.kind == "simulation":
+        run = import_from_checkout("data_prep.simulation.simulate").simulate
+        done = run(loaded, out, overwrite=overwrite, dry_run=dry_run, preview_scenes=preview)
+    else:
+        run = import_from_checkout("data_prep.slides.planted").simulate
+        done = run(loaded, out, overwrite=overwrite, dry_run=dry_run, preview_slides=preview)
+    items = "scenes" if loaded.kind == "simulation" else "slides"
+    typer.echo("dry run: nothing was written" if dry_run else f"{items}: {done}")
 
 
 @app.command()

@@ -18,7 +18,7 @@ COMMANDS = typer.main.get_command(app)
 KIND_OF_VERB = {
     "build": ("graph", "umls"),
     "prepare": ("pairs", "reports", "slides"),
-    "simulate": "simulation",
+    "simulate": ("simulation", "planted_slides"),
     "train": None,  # either stage
     "evaluate": ("evaluate", "retrieval"),
     "finetune": "finetune",

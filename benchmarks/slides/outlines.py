@@ -1,0 +1,82 @@
+"""Dice of tumour outlines at tile resolution: at the preset threshold, a development one, and the oracle on test.
+
+Shape legend: R seeds, N slides with tumour, T thresholds (the preset one comes last).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.slides import arms
+from benchmarks.slides.config import SlidesBenchmarkConfig
+from benchmarks.slides.score import SMOOTHINGS
+from medvlp.metrics import bootstrap
+
+Floats = NDArray[np.float64]
+EVERYTHING = "every tile called tumour"
+
+
+def outlines(
+    config: SlidesBenchmarkConfig, records: Mapping[str, Sequence[Mapping[str, Any]]], keys: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Mean Dice over the test slides with tumour, per arm and smoothing, and of calling everything tumour.
+
+    One threshold serves all slides. That of development slides is the one of best mean Dice there.
+
+    Args:
+        config: Preset threshold and draws.
+        records: Per arm, one record per seed.
+        keys: All test slides, in order.
+    """
+    out = []
+    for arm in (name for name in records if name != arms.START):
+        for smoothing in SMOOTHINGS:
+            pairs = [_dice(record["areas"][smoothing], part) for record in records[arm] for part in ("dev", "test")]
+            dev_RNT, test_RNT = np.stack(pairs[::2]), np.stack(pairs[1::2])
+            chosen_R = np.nanmean(dev_RNT, axis=1)[:, :-1].argmax(1)
+            own_RN = np.stack([test_NT[:, t] for test_NT, t in zip(test_RNT, chosen_R, strict=True)])
+            out.append(
+                {
+                    "arm": arm,
+                    "title": arms.TITLES[arm],
+                    "smoothed": smoothing != SMOOTHINGS[0],
+                    "preset": _entry(config, test_RNT[:, :, -1].mean(0), keys),
+                    "development": _entry(config, own_RN.mean(0), keys),
+                    "oracle": float(np.nanmean(test_RNT, axis=1)[:, :-1].max(1).mean()),
+                }
+            )
+    areas = records[arms.TRAINED][0]["areas"][SMOOTHINGS[0]]["test"]
+    everything_N = _ratio(np.asarray(areas["everything"]), np.asarray(areas["tissue"]), np.asarray(areas["truth"]))
+    floor = _entry(config, everything_N, keys)
+    out.append(
+        {"arm": "everything", "title": EVERYTHING, "smoothed": False, "preset": floor, "development": floor,
+         "oracle": floor["value"]}
+    )  # fmt: skip
+    return out
+
+
+def _dice(areas: Mapping[str, Mapping[str, Any]], part: str) -> Floats:
+    """Dice (N, T); NaN for slides without tumour."""
+    found = areas[part]
+    return _ratio(np.asarray(found["hit"]), np.asarray(found["called"]), np.asarray(found["truth"])[:, None])
+
+
+def _ratio(hit: Floats, called: Floats, truth: Floats) -> Floats:
+    total = called + truth
+    return np.where((truth > 0) & (total > 0), 2 * hit / np.where(total > 0, total, 1), np.nan)
+
+
+def _entry(config: SlidesBenchmarkConfig, dice_N: Floats, keys: Sequence[str]) -> dict[str, float | None]:
+    positive = np.flatnonzero(~np.isnan(dice_N))
+    value_N = dice_N[positive]
+
+    def mean(weight_SN: Any) -> Any:
+        return value_N.mean() if weight_SN is None else (weight_SN @ value_N) / weight_SN.sum(1)
+
+    found = bootstrap.intervals({"dice": mean}, [keys[row] for row in positive], config.num_draws)["dice"]
+    return {name: None if np.isnan(value) else float(value) for name, value in
+            (("value", found.value), ("low", found.low), ("high", found.high))}  # fmt: skip
