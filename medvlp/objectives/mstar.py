@@ -1,9 +1,9 @@
-"""Losses of a slide, its report and its gene expression, any of which may be missing; and of the self-taught tile encoder.
+"""Losses of slides, reports and gene expression, any of which may be missing, and of the self-taught tile encoder.
 
 Shape legend: B cases of this rank, C cases of all ranks, M modalities (slide, report, genes), D embedding; T tiles of
 S slides, N tiles in a batch of images, I width of tile features.
-Source: Xu et al. 2025 (mSTAR). The paper fixes which rows meet in the contrast, how the triplet is mined and its margin,
-and the weight of the similarity term; where it is silent, what stands here is ours and the result is "mSTAR-like":
+Source: Xu et al. 2025 (mSTAR). The paper fixes which rows meet in the contrast, how the triplet is mined, its margin, and
+the weight of the similarity term; where it is silent, what stands here is ours and the result is "mSTAR-like":
 distances between cases of unequal modalities, cosine as distance of the second stage, the decoder learned beside the
 first, and the weights of the terms.
 """
@@ -79,7 +79,7 @@ def pair_contrast(
     """
     left_BD, right_BD = _blank(upcast(left_BD), both_B), _blank(upcast(right_BD), both_B)
     with full_precision(left_BD):
-        both_C = gather(both_B)
+        both_C = _gather_marks(both_B, gather)
         own_B = gather.rank * len(both_B) + torch.arange(len(both_B), device=both_B.device)
         case_C = torch.arange(len(both_C), device=both_B.device)
         target: Rows = lambda rows: (own_B[rows, None] == case_C) & both_C  # noqa: E731
@@ -135,7 +135,7 @@ def cancer_triplet(
 
     ``d`` is the L2 distance of the joined embeddings. Between cases that lack something it runs over the modalities
     that both have, its square multiplied by M over their number, so that few modalities do not look near; two cases
-    that share none are not compared. Cases of unknown cancer, and anchors without a positive or a negative, do not count.
+    that share none are not compared. Cases of unknown cancer do not count, nor anchors without a positive or negative.
 
     Args:
         embedding_BMD: L2-normalised embeddings.
@@ -153,7 +153,8 @@ def cancer_triplet(
     _check(embedding_BMD, present_BM)
     embedding_BMD = _blank(upcast(embedding_BMD), present_BM)
     with full_precision(embedding_BMD):
-        all_CMD, present_CM, cancer_C = gather(embedding_BMD), gather(present_BM), gather(cancer_B)
+        all_CMD, present_CM = gather(embedding_BMD), _gather_marks(present_BM, gather)
+        cancer_C = gather(cancer_B)
         own_B = gather.rank * len(cancer_B) + torch.arange(len(cancer_B), device=cancer_B.device)
         itself_BC = own_B[:, None] == torch.arange(len(cancer_C), device=cancer_B.device)
         comparable_BC = (present_BM[:, None] & present_CM).any(-1) & (cancer_B[:, None] >= 0) & (cancer_C >= 0)
@@ -219,7 +220,9 @@ class MstarObjective(nn.Module):
         report_genes: float = Field(default=1.0, ge=0.0, description="Weight of reports against gene expression.")
         triplet: float = Field(default=1.0, ge=0.0, description="Weight of the triplet between cancers; 0 for none.")
         margin: float = Field(default=0.3, gt=0.0, description="Wanted lead of the other cancer's distance.")
-        decoder: float = Field(default=1.0, ge=0.0, description="Weight of reading tile features off the slide encoder.")
+        decoder: float = Field(
+            default=1.0, ge=0.0, description="Weight of reading tile features off the slide encoder."
+        )
 
         @property
         def pairs(self) -> tuple[float, float, float]:
@@ -244,7 +247,8 @@ class MstarObjective(nn.Module):
             terms["triplet"] = config.weight * config.triplet * triplet
             report["triplet_rows"] = anchors
         if config.decoder > 0 and out.decoded_TI is not None:
-            assert out.features_TI is not None and out.lengths_S is not None
+            assert out.features_TI is not None
+            assert out.lengths_S is not None
             decoder = decoder_loss(out.decoded_TI, out.features_TI, out.lengths_S, gather)
             terms["decoder"] = config.weight * config.decoder * decoder
         return Losses(terms, report)
@@ -253,6 +257,11 @@ class MstarObjective(nn.Module):
 def _blank(embedding: Tensor, present: Tensor) -> Tensor:
     """Put 0 where nothing is present, so that neither a value nor a gradient of it reaches others."""
     return torch.where(present.unsqueeze(-1), embedding, 0.0)
+
+
+def _gather_marks(mark_B: Tensor, gather: Gather) -> Tensor:
+    """Collect booleans as bytes, which every backend of torch.distributed carries."""
+    return gather(mark_B.to(torch.uint8)).bool()
 
 
 def _all_distances(left_BMD: Tensor, left_BM: Tensor, right_CMD: Tensor, right_CM: Tensor) -> Tensor:
@@ -280,4 +289,6 @@ def _check(embedding_BMD: Tensor, present_BM: Tensor) -> None:
     expected = (len(embedding_BMD), len(MODALITIES))
     if embedding_BMD.ndim != 3 or embedding_BMD.shape[:2] != expected or present_BM.shape != expected:
         shapes = f"{tuple(embedding_BMD.shape)} and {tuple(present_BM.shape)}"
-        raise ValueError(f"expected (B, {len(MODALITIES)}, D) embeddings and (B, {len(MODALITIES)}) marks, got {shapes}")
+        raise ValueError(
+            f"expected (B, {len(MODALITIES)}, D) embeddings and (B, {len(MODALITIES)}) marks, got {shapes}"
+        )
