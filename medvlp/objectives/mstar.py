@@ -2,8 +2,8 @@
 
 Shape legend: B cases of this rank, C cases of all ranks, M modalities (slide, report, genes), D embedding; T tiles of
 S slides, N tiles in a batch of images, I width of tile features.
-Source: Xu et al. 2025 (mSTAR). The paper fixes which rows meet in the contrast, how the triplet is mined, its margin, and
-the weight of the similarity term; where it is silent, what stands here is ours and the result is "mSTAR-like":
+Source: Xu et al. 2025 (mSTAR). The paper fixes which rows meet in the contrast, how the triplet is mined, its margin,
+and the weight of the similarity term; where it is silent, what stands here is ours and the result is "mSTAR-like":
 distances between cases of unequal modalities, cosine as distance of the second stage, the decoder learned beside the
 first, and the weights of the terms.
 """
@@ -116,7 +116,8 @@ def modality_contrast(
         ValueError: If shapes do not fit together.
     """
     _check(embedding_BMD, present_BM)
-    losses, shares, report = [], [], {}
+    losses, shares = [], []
+    report: dict[str, Tensor] = {}
     for (left, right), weight, name in zip(PAIRS, weights, PAIR_NAMES, strict=True):
         both_B = present_BM[:, left] & present_BM[:, right]
         loss, rows = pair_contrast(embedding_BMD[:, left], embedding_BMD[:, right], both_B, scale, gather)
@@ -161,9 +162,9 @@ def cancer_triplet(
         same_BC = cancer_B[:, None] == cancer_C
         positive_BC, negative_BC = comparable_BC & same_BC & ~itself_BC, comparable_BC & ~same_BC
         with torch.no_grad():
-            distance_BC = _all_distances(embedding_BMD, present_BM, all_CMD, present_CM)
-            farthest_B = distance_BC.masked_fill(~positive_BC, float("-inf")).argmax(1)
-            nearest_B = distance_BC.masked_fill(~negative_BC, float("inf")).argmin(1)
+            squared_BC = _squared_distances(embedding_BMD, present_BM, all_CMD, present_CM)
+            farthest_B = squared_BC.masked_fill(~positive_BC, float("-inf")).argmax(1)
+            nearest_B = squared_BC.masked_fill(~negative_BC, float("inf")).argmin(1)
         counts_B = positive_BC.any(1) & negative_BC.any(1)
         to_positive_B = _distance(embedding_BMD, present_BM, all_CMD[farthest_B], present_CM[farthest_B])
         to_negative_B = _distance(embedding_BMD, present_BM, all_CMD[nearest_B], present_CM[nearest_B])
@@ -264,8 +265,8 @@ def _gather_marks(mark_B: Tensor, gather: Gather) -> Tensor:
     return gather(mark_B.to(torch.uint8)).bool()
 
 
-def _all_distances(left_BMD: Tensor, left_BM: Tensor, right_CMD: Tensor, right_CM: Tensor) -> Tensor:
-    """Distances (B, C) as in :func:`cancer_triplet`; what cannot be compared is 0."""
+def _squared_distances(left_BMD: Tensor, left_BM: Tensor, right_CMD: Tensor, right_CM: Tensor) -> Tensor:
+    """Squared distances (B, C) up to a constant factor, to choose by; what cannot be compared is 0."""
     squared_BC, shared_BC = left_BMD.new_zeros(()), left_BMD.new_zeros(())
     for modality in range(left_BMD.shape[1]):
         both_BC = left_BM[:, None, modality] & right_CM[:, modality]
@@ -273,7 +274,7 @@ def _all_distances(left_BMD: Tensor, left_BM: Tensor, right_CMD: Tensor, right_C
         apart_BC = torch.cdist(left_BD, right_CD, compute_mode="donot_use_mm_for_euclid_dist")
         squared_BC = squared_BC + torch.where(both_BC, apart_BC.square(), 0.0)
         shared_BC = shared_BC + both_BC
-    return (squared_BC * left_BMD.shape[1] / shared_BC.clamp(min=1)).sqrt()
+    return squared_BC / shared_BC.clamp(min=1)
 
 
 def _distance(left_BMD: Tensor, left_BM: Tensor, right_BMD: Tensor, right_BM: Tensor) -> Tensor:
