@@ -49,13 +49,18 @@ def _fsync(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: temporary name, flush, rename."""
+    """Write a text file in UTF-8 atomically: temporary name, flush, rename."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically: temporary name, flush, rename."""
     if path.is_dir():
         raise DataError("is a folder", item=path, remedy="name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{_PARTIAL}{uuid.uuid4().hex[:8]}-{path.name}")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(data)
         _fsync(partial)
         partial.replace(path)
     finally:
