@@ -229,10 +229,7 @@ def read_genes(folder: Path) -> tuple[list[str], Scale]:
     saved = read_json(folder / FILE) if (folder / FILE).is_file() else None
     genes = saved.get("genes") if isinstance(saved, dict) else None
     scale = saved.get("scale") if isinstance(saved, dict) else None
-    if (
-        not isinstance(genes, list)
-        or not all(isinstance(gene, str) for gene in genes)
-        or scale not in ("log", "linear")
-    ):
+    named = isinstance(genes, list) and all(isinstance(gene, str) for gene in genes)
+    if not named or scale not in ("log", "linear"):
         raise CheckpointError("no list of genes in this folder", item=folder / FILE, remedy="use another checkpoint")
-    return genes, scale
+    return cast(list[str], genes), cast(Scale, scale)
