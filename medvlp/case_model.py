@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from pydantic import Field, ValidationError
@@ -24,7 +24,7 @@ from medvlp.encoders.heads import Head, HeadName
 from medvlp.encoders.weights import load_named, read_state_dict, write_state_dict
 from medvlp.errors import CheckpointError, ConfigError, DataError
 from medvlp.fusion.bag import TileBag
-from medvlp.fusion.slide import GatedAbmil, SlideEncoderConfig, build_slide_encoder
+from medvlp.fusion.slide import GatedAbmil, SlideEncoderConfig, SlideOutput, build_slide_encoder
 from medvlp.io import read_json, write_json
 from medvlp.model import DEFAULT_TEXT, MAX_SCALE, MIN_SCALE, TextConfig, build_text_tower
 
@@ -89,19 +89,22 @@ class CaseModel(nn.Module):
         self._frozen: frozenset[Part] = frozenset()
 
     def _gives_tiles(self) -> bool:
-        """Try one slide of two tiles: only what mixes tiles says something about each that its features do not."""
-        width = self.config.tile_width
-        assert width is not None
-        centres = torch.tensor([[0.0, 0.0], [128.0, 0.0]])
+        """Ask the slide encoder itself, with one slide of two tiles."""
+        assert self.config.tile_width is not None
         training = self.slide.training
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            out = self.slide.eval()(TileBag(torch.zeros(2, width), torch.tensor([2]), centres))
+            centres = torch.tensor([[0.0, 0.0], [128.0, 0.0]])
+            bag = TileBag(torch.zeros(2, self.config.tile_width), torch.tensor([2]), centres)
+            out = self._read(bag, self.slide.eval())
         self.slide.train(training)
         return out.tile_TD is not None
 
+    def _read(self, bag: TileBag, encoder: Any) -> SlideOutput:
+        return cast(SlideOutput, encoder(bag if self.config.coordinates else TileBag(bag.features_TD, bag.lengths_S)))
+
     def slides(self, bag: TileBag) -> tuple[Tensor, Tensor | None]:
         """Return unit vectors (B, D) of packed slides, and what the encoder makes of each tile (T, W) or None."""
-        out = self.slide(bag if self.config.coordinates else TileBag(bag.features_TD, bag.lengths_S))
+        out = self._read(bag, self.slide)
         return self.project("slide", out.slide_SD), out.tile_TD
 
     def project(self, part: Literal["slide", "text", "genes"], features_BW: Tensor) -> Tensor:
