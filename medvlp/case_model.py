@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from medvlp.config import Config as BaseConfig
 from medvlp.data.genes import GeneTable, Scale
+from medvlp.encoders.genes import FILE as GENES
 from medvlp.encoders.genes import GeneConfig, GeneMlp, build_gene_encoder, read_genes
 from medvlp.encoders.heads import Head, HeadName
 from medvlp.encoders.weights import load_named, read_state_dict, write_state_dict
@@ -55,13 +56,13 @@ class CaseModel(nn.Module):
         logit_scale_init: float = Field(1 / 0.07, ge=1, le=100, description="First multiplier of cosines.")
 
     def __init__(
-        self, config: CaseModel.Config, genes: Sequence[str], scale: Scale, *, source: Path | None = None
+        self, config: CaseModel.Config, genes: Sequence[str] | None, scale: Scale = "log", *, source: Path | None = None
     ) -> None:
         """Build the model.
 
         Args:
             config: What to build; ``tile_width`` has to be set.
-            genes: Names of the genes.
+            genes: Names of the genes; None for a model without a gene encoder.
             scale: Scale of the gene table.
             source: A folder of :func:`save_case_model`: text architecture and tokenizer come from there.
 
@@ -75,16 +76,14 @@ class CaseModel(nn.Module):
         self.config = config
         self.slide: Any = build_slide_encoder(config.slide, config.tile_width)
         self.text: Any = build_text_tower(config.text, source)
-        self.genes = build_gene_encoder(config.genes, genes, scale)
+        self.genes = None if genes is None else build_gene_encoder(config.genes, genes, scale)
+        encoders = {"slide": self.slide, "text": self.text, "genes": self.genes}
+        widths = {name: int(encoder.width) for name, encoder in encoders.items() if encoder is not None}
         self.heads = nn.ModuleDict(
-            {
-                "slide": Head(config.head, self.slide.width, config.embed_dim, "image"),
-                "text": Head(config.head, self.text.width, config.embed_dim, "text"),
-                "genes": Head(config.head, self.genes.width, config.embed_dim, "text"),
-            }
+            {name: Head(config.head, width, config.embed_dim, "text") for name, width in widths.items()}
         )
         self.logit_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale_init)))
-        self.decoder = nn.Linear(self.slide.width, config.tile_width) if self._gives_tiles() else None
+        self.decoder = nn.Linear(widths["slide"], config.tile_width) if self._gives_tiles() else None
         self.tokenizer = self.text.tokenizer
         self._frozen: frozenset[Part] = frozenset()
 
@@ -169,8 +168,11 @@ class CaseModel(nn.Module):
         """Return unit vectors (C, D) of the cases of a gene table; genes are found by name.
 
         Raises:
-            DataError: If the table has another scale than that of training, or too few of the model's genes.
+            DataError: If the model has no gene encoder, the table has another scale than that of training, or too few
+                of the model's genes.
         """
+        if self.genes is None:
+            raise DataError("the model was trained without genes", item="gene table", remedy="train with data.genes")
         return self.project("genes", self.genes(self.genes.align(table).to(self._device())))
 
     def scale(self) -> Tensor:
@@ -182,7 +184,7 @@ class CaseModel(nn.Module):
         return {
             "slide": list(self.slide.parameters()),
             "text": list(self.text.parameters()),
-            "genes": list(self.genes.parameters()),
+            "genes": [] if self.genes is None else list(self.genes.parameters()),
             "heads": list(self.heads.parameters()),
             "decoder": [] if self.decoder is None else list(self.decoder.parameters()),
             "scale": [self.logit_scale],
@@ -242,7 +244,8 @@ def save_case_model(model: CaseModel, folder: Path) -> None:
     """
     try:
         write_json(folder / "model.json", {"format": FORMAT, "config": model.config.model_dump(mode="json")})
-        model.genes.save_architecture(folder)
+        if model.genes is not None:
+            model.genes.save_architecture(folder)
         model.text.save_architecture(folder)
     except OSError as error:
         raise CheckpointError(f"could not be written ({error.strerror})", item=folder, remedy="free space") from error
@@ -261,7 +264,9 @@ def load_case_model(folder: Path) -> CaseModel:
     except (ValidationError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"the saved configuration is not valid ({reason})", item=folder / "model.json") from None
-    genes, scale = read_genes(folder)
+    genes, scale = None, cast(Scale, "log")
+    if (folder / GENES).is_file():
+        genes, scale = read_genes(folder)
     model = CaseModel(config, genes, scale, source=folder)
     load_named(model, read_state_dict(folder / "model.safetensors"), folder / "model.safetensors")
     return model.eval()

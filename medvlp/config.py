@@ -31,6 +31,7 @@ KINDS = {
     "simulation": "data_prep.simulation.config:SimulationConfig",
     "knowledge": "medvlp.training.knowledge:KnowledgeConfig",
     "align": "medvlp.training.align:AlignConfig",
+    "mstar": "medvlp.training.slide:MstarConfig",
     "finetune": "medvlp.finetune.config:FinetuneConfig",
     "evaluate": "medvlp.zeroshot.evaluate:EvaluateConfig",
     "retrieval": "medvlp.zeroshot.retrieval:RetrievalConfig",

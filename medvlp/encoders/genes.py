@@ -209,7 +209,7 @@ class GeneTokens(GeneEncoder):
         return cast(Tensor, self.head(self.norm_out(read_BQW).flatten(1)))
 
     def _heads(self, tokens_KW: Tensor) -> Tensor:
-        return tokens_KW.unflatten(-1, (self.config.heads, -1))
+        return tokens_KW.view(len(tokens_KW), self.config.heads, -1)
 
 
 GeneConfig = Annotated[GeneMlp.Config | GeneTokens.Config, Field(discriminator="name")]

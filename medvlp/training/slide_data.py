@@ -227,7 +227,7 @@ class Tiles:
 
     def case(self, case: Case) -> tuple[Tensor, Tensor | None]:
         """Return the tiles of all slides of a case; several slides are laid side by side, a gap between them."""
-        features, centres, start = [], [], 0.0
+        features, centres, start = list[Tensor](), list[Tensor](), 0.0
         for file in case.slides:
             features_NI, centres_NX = self.slide(file)
             features.append(features_NI)
@@ -335,7 +335,8 @@ class CaseBatch:
         moved: dict[str, Any] = {
             name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
-        return replace(self, **moved, rows=tuple(rows.to(device) for rows in self.rows))
+        slides, reports, genes = (rows.to(device) for rows in self.rows)
+        return replace(self, **moved, rows=(slides, reports, genes))
 
 
 def collate(items: Sequence[CaseItem], tokenize: Any, *, width: int, tokens: bool = True) -> CaseBatch:
