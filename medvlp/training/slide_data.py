@@ -140,6 +140,9 @@ def read_cases(data: CaseData) -> Cases:
             ledger.keep()
         else:
             ledger.drop(key, "case without any modality")
+    if genes is not None and not any(case.gene_row is not None for case in items if case.split == "train"):
+        ledger.drop(data.genes, "gene table without a training case")
+        genes, items = None, [replace(case, gene_row=None) for case in items]
     files = sorted((file.name, file.stat().st_size) for case in items for file in case.slides)
     tables = [sha256_file(path), None if data.genes is None else sha256_file(resolve_path(data.genes))]
     return Cases(items, genes, ledger, sha256_json([tables, files]))

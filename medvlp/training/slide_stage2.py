@@ -317,7 +317,8 @@ class SelfTaughtRecipe:
         taught, kept = [], []
         for row in range(len(self.development)):
             batch = collate_tiles([self.development.item(row)]).to(self.device)
-            terms = self_taught_loss(*self.step(*self.inputs(batch)), similarity=1.0)
+            student_NI, teacher_NI, average_NI = self.step(*self.inputs(batch))
+            terms = self_taught_loss(student_NI, teacher_NI, average_NI, 1.0)
             taught.append(float(terms[0]))
             kept.append(float(terms[1]))
         self.module.train(training)
