@@ -41,6 +41,7 @@ KINDS = {
     "linking": "benchmarks.linking.config:LinkingConfig",
     "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
     "reports_benchmark": "benchmarks.reports.config:ReportsBenchmarkConfig",
+    "mstar_benchmark": "benchmarks.mstar.config:MstarBenchmarkConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
 }
 
