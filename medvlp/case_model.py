@@ -264,7 +264,8 @@ def load_case_model(folder: Path) -> CaseModel:
     except (ValidationError, KeyError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"the saved configuration is not valid ({reason})", item=folder / "model.json") from None
-    genes, scale = None, cast(Scale, "log")
+    genes: list[str] | None = None
+    scale: Scale = "log"
     if (folder / GENES).is_file():
         genes, scale = read_genes(folder)
     model = CaseModel(config, genes, scale, source=folder)

@@ -69,7 +69,7 @@ def markdown(table: Mapping[str, Any]) -> str:
         if arm in table["arms"]:
             lines += [f"Retrieval, {arm}:", "", *_retrieval(table["arms"][arm]["retrieval"]), ""]
     lines += [
-        "| arm | slide-report R@5 | slide-genes R@5 | report-genes R@5 | all R@5 above mean pooling | bands AUROC | s |",
+        "| arm | slide-report R@5 | slide-genes R@5 | report-genes R@5 | R@5 above mean pooling | bands AUROC | s |",
         "|---|---|---|---|---|---|---|",
     ]
     for arm, found in table["arms"].items():
@@ -82,7 +82,7 @@ def markdown(table: Mapping[str, Any]) -> str:
         images = table["teaching"]["images"]
         lines += [
             "",
-            f"Tile encoder, kinds of {images['held_out']} held-out images ({images['kinds']} kinds) by nearest neighbours:",
+            f"Tile encoder, kinds of {images['held_out']} held-out images ({images['kinds']} kinds) by neighbours:",
             "",
             "| encoder | balanced accuracy | against before |",
             "|---|---|---|",

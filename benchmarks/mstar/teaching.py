@@ -57,7 +57,8 @@ def _recipe(
         f"data.features={made.folder / 'features'}",
         f"data.genes={made.folder / 'genes.csv'}",
         f"self_taught.stage1={out / 'runs' / f'{TEACHER}-{seed}'}",
-        f"self_taught.tiles={{name: table, table: '{made.folder / 'tiles.csv'}', images: '{resolve_path(config.images)}'}}",
+        f"self_taught.tiles.table={made.folder / 'tiles.csv'}",
+        f"self_taught.tiles.images={resolve_path(config.images)}",
         f"self_taught.similarity={weight}",
         f"seed={seed}",
     ]
