@@ -21,15 +21,16 @@ from benchmarks.mstar.config import MstarBenchmarkConfig
 from benchmarks.mstar.relation import BANDS, MIXED
 from medvlp import __version__
 from medvlp.case_model import CaseModel
-from medvlp.config import load
+from medvlp.config import load, resolve_path
 from medvlp.fusion.bag import TileBag
 from medvlp.training.slide import MstarConfig, train
 from medvlp.training.slide_data import Tiles, read_cases
+from medvlp.training.slide_texts import report_features
 
 ENCODERS = {
     "mean": "{name: mean, width: 128}",
     "abmil": "{name: abmil, width: 128, gate: 64, heads: 4, dropout: 0.1}",
-    "transformer": "{name: transformer, width: 128, depth: 2, heads: 4, position: rotary}",
+    "transformer": "{name: transformer, width: 128, depth: 1, heads: 4, position: rotary}",
     "perceiver": "{name: perceiver, width: 128, latents: 16, depth: 1, heads: 4, position: rotary}",
 }
 """Slide encoders of equal width, as overrides of the shared recipe."""
@@ -42,15 +43,15 @@ def arms(config: MstarBenchmarkConfig, made: Made, out: Path) -> dict[str, list[
     found: dict[str, list[dict[str, Any]]] = {arm: [] for arm in config.arms}
     for seed in config.seeds:
         for arm in config.arms:
-            recipe = recipe_of(config, made, arm, seed)
-            made_from = [__version__, made.digest, arm, recipe.model_dump(mode="json", exclude={"data"})]
+            recipe = recipe_of(config, made, out, arm, seed)
+            made_from = [__version__, made.digest, arm, recipe.model_dump(mode="json", exclude={"data", "cache"})]
             name = f"{arm.replace(' ', '-')}-{seed}"
             work = _work(recipe, out / "runs" / name)
             found[arm].append(once(out / "records" / f"{name}.json", made_from, work))
     return found
 
 
-def recipe_of(config: MstarBenchmarkConfig, made: Made, arm: str, seed: int) -> MstarConfig:
+def recipe_of(config: MstarBenchmarkConfig, made: Made, out: Path, arm: str, seed: int) -> MstarConfig:
     """Return the recipe of an arm: the shared one with its slide encoder, its table, its places."""
     encoder = arm if arm in ENCODERS else "transformer"
     table = CONTROLS.get(arm, "cases.csv")
@@ -60,6 +61,7 @@ def recipe_of(config: MstarBenchmarkConfig, made: Made, arm: str, seed: int) -> 
         f"data.features={made.folder / places}",
         f"data.genes={made.folder / 'genes.csv'}",
         f"seed={seed}",
+        f"cache={out / 'features'}",
     ]
     overrides = [f"model.slide={ENCODERS[encoder]}", *config.set, *given]
     return cast(MstarConfig, load(config.align, overrides, kind="mstar"))
@@ -87,13 +89,14 @@ def test(recipe: MstarConfig, run: Path) -> dict[str, Any]:
         slides.append(model.slides(TileBag.pack([features for features, _ in read], centres or None))[0])
     slide_CD = torch.cat(slides)
     assert cases.genes is not None
+    texts = [str(case.report) for case in chosen]
     gene_rows = [case.gene_row for case in chosen if case.gene_row is not None]
     embedding = {
         "slide": slide_CD.numpy(),
-        "report": model.encode_text([str(case.report) for case in chosen]).numpy(),
+        "report": model.project("text", report_features(model, texts, resolve_path(recipe.cache))).numpy(),
         "genes": model.encode_genes(cases.genes).numpy()[gene_rows],
     }
-    bands_D, mixed_D = (normalize(model.encode_text(list(texts)).mean(0), dim=0) for texts in (BANDS, MIXED))
+    bands_D, mixed_D = (normalize(model.encode_text(said).mean(0), dim=0) for said in (BANDS, MIXED))
     return {
         "cases": [case.key for case in chosen],
         "ranks": scores.ranks(embedding),

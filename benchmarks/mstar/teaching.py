@@ -38,8 +38,10 @@ def teach(config: MstarBenchmarkConfig, made: Made, out: Path) -> dict[str, list
     for weight in settings.weights:
         for seed in config.seeds:
             recipe = _recipe(config, made, out, settings, weight, seed)
-            teacher = recipe_of(config, made, TEACHER, seed).model_dump(mode="json", exclude={"data"})
-            own = recipe.model_dump(mode="json", exclude={"data": True, "self_taught": {"stage1", "tiles"}})
+            teacher = recipe_of(config, made, out, TEACHER, seed).model_dump(mode="json", exclude={"data", "cache"})
+            own = recipe.model_dump(
+                mode="json", exclude={"data": True, "cache": True, "self_taught": {"stage1", "tiles"}}
+            )
             made_from = [__version__, made.digest, settings.neighbours, own, teacher]
             name = f"taught-{weight:g}-{seed}"
             work = _work(config, made, settings, recipe, out / "runs" / name)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from medvlp.case_model import CaseModel, Part, save_case_model
+from medvlp.config import resolve_path
 from medvlp.data.plan import PairPlan
 from medvlp.encoders.text import TextEncoder
 from medvlp.encoders.weights import load_named, read_state_dict
@@ -34,6 +35,7 @@ from medvlp.training.resume import identity
 from medvlp.training.settings import HARMLESS, RunConfig
 from medvlp.training.slide_data import Case, CaseBatch, CaseData, CaseItems, Cases, Tiles, collate, read_cases
 from medvlp.training.slide_stage2 import SelfTaught, SelfTaughtRecipe
+from medvlp.training.slide_texts import report_features
 
 _SCORED = 64  # cases embedded at a time when scoring
 
@@ -48,6 +50,7 @@ class MstarConfig(RunConfig):
     objective: MstarObjective.Config = Field(MstarObjective.Config(), description="Losses of stage 1.")
     batch_size: int = Field(32, ge=2, description="Cases per batch over all processes.")
     freeze: list[Part] = Field(["text"], description="Parts that do not learn; frozen text embeds each report once.")
+    cache: str = Field("runs/features", description="Folder for features of reports by a frozen text tower.")
     self_taught: SelfTaught | None = Field(None, description="Settings of stage 2.")
 
     @model_validator(mode="after")
@@ -77,7 +80,7 @@ def train(config: MstarConfig, out: Path, resume: str = "auto", dry_run: bool = 
         TrainingError: If the data are too small for a batch, or the run cannot go on; see :func:`loop.fit`.
     """
     fabric = make_fabric(config)
-    recipe: Any = MstarRecipe(config, fabric) if config.stage == 1 else SelfTaughtRecipe(config, fabric)
+    recipe: Any = MstarRecipe(config, fabric, dry_run) if config.stage == 1 else SelfTaughtRecipe(config, fabric)
     if dry_run:
         rehearsal.rehearse(recipe, fabric)
         return out
@@ -135,7 +138,7 @@ class MstarRecipe:
     name = "mstar"
     outputs = CaseOutputs
 
-    def __init__(self, config: MstarConfig, fabric: Any) -> None:
+    def __init__(self, config: MstarConfig, fabric: Any, dry_run: bool = False) -> None:
         self.config, self.device = config, fabric.device
         self.cases: Cases = read_cases(config.data)
         training, development = self.cases.split("train"), self.cases.split("dev")
@@ -162,7 +165,9 @@ class MstarRecipe:
         self.plan = PairPlan(len(self.data), config.batch_size, config.seed)
         self.text_features: Tensor | None = None
         if "text" in config.freeze:
-            self.text_features = self._embed_reports(training)
+            # One process fills the cache, the others then only read it.
+            with fabric.rank_zero_first():
+                self.text_features = self._embed_reports(training, dry_run)
         counts = {name: sum(case.present[place] for case in training) for place, name in enumerate(MODALITIES)}
         self.header: dict[str, Any] = {
             "data_digest": self.cases.digest,
@@ -171,18 +176,17 @@ class MstarRecipe:
             "cancers": cancers,
             "ledger": self.cases.ledger.to_json(),
         }
-        harmless = HARMLESS | {"data.cache_mib", "data.features", "data.genes"}
+        harmless = HARMLESS | {"cache", "data.cache_mib", "data.features", "data.genes"}
         self.identity: dict[str, Any] = identity(config, harmless, {"data.table": self.cases.digest})
         if fabric.global_rank == 0:
             Console(stderr=True).print(f"cases: {self.cases.ledger}", highlight=False, soft_wrap=True)
 
-    def _embed_reports(self, cases: Sequence[Case]) -> Tensor:
+    def _embed_reports(self, cases: Sequence[Case], dry_run: bool) -> Tensor:
         """Return the frozen tower's features (cases, W), 0 for those without a report."""
         rows = [row for row, case in enumerate(cases) if case.report is not None]
         found = torch.zeros(len(cases), int(self.model.text.width))
-        if rows:
-            self.model.eval().to(self.device)
-            found[rows] = self.model.text_features([str(cases[row].report) for row in rows]).float().cpu()
+        folder = None if dry_run else resolve_path(self.config.cache)
+        found[rows] = report_features(self.model.to(self.device), [str(cases[row].report) for row in rows], folder)
         return found
 
     def parts(self) -> dict[str, list[nn.Parameter]]:

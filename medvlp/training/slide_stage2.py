@@ -280,7 +280,7 @@ class SelfTaughtRecipe:
             "cases_with_images": {name: len(split) for name, split in found.items()},
             "ledger": cases.ledger.to_json(),
         }
-        harmless = HARMLESS | {"data.cache_mib", "data.features", "data.genes"}
+        harmless = HARMLESS | {"cache", "data.cache_mib", "data.features", "data.genes"}
         self.identity: dict[str, Any] = identity(config, harmless, {**digests})
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
