@@ -108,11 +108,13 @@ def summarise(found: Mapping[str, Sequence[Mapping[str, Any]]], num_draws: int) 
     if not found:
         return {}
     kind_N = np.array(found["before"][0]["kind"])
+    num_kinds = int(kind_N.max()) + 1
     keys = [str(number) for number in range(len(kind_N))]
 
     def accuracy(records: Sequence[Mapping[str, Any]]) -> Callable[[Any], Any]:
         return lambda w: np.mean(
-            np.stack([balanced_accuracy(kind_N, np.array(record["answer"]), w) for record in records]), axis=0
+            np.stack([balanced_accuracy(kind_N, np.array(record["answer"]), num_kinds, w) for record in records]),
+            axis=0,
         )
 
     before = accuracy(found["before"])
@@ -123,5 +125,5 @@ def summarise(found: Mapping[str, Sequence[Mapping[str, Any]]], num_draws: int) 
         if name != "before":
             statistics["difference"] = lambda w, a=after: a(w) - before(w)
         out[name] = with_intervals(statistics, keys, num_draws)
-    out["images"] = {"held_out": len(kind_N), "kinds": int(kind_N.max()) + 1}
+    out["images"] = {"held_out": len(kind_N), "kinds": num_kinds}
     return out

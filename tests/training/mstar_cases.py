@@ -129,6 +129,7 @@ def mstar_config(folder: Path, bert: Path, **changes):
             table=str(folder / "cases.csv"), features=str(folder / "features"), genes=str(folder / "genes.csv")
         ),
         "model": CaseModel.Config(**{**model, **changes.pop("model", {})}),
+        "cache": str(folder / "cache"),
         "batch_size": 6,
         "steps": 4,
         "optimizer": OptimizerConfig(lr=1e-2, warmup_steps=1),
