@@ -30,7 +30,7 @@ class Relation(Config):
     strength: float = Field(1.5, gt=0, description="Factor of the standardised scores before the softmax.")
     arrangement: str = Field(description="Gene set whose unexplained part decides how tiles are laid out.")
     grid: int = Field(7, ge=2, description="Tiles along a side of a slide.")
-    wrong: Share = Field(0.05, description="Chance that a report gives the amount of a kind wrongly.")
+    wrong: Share = Field(0.05, description="Chance that a report is wrong about whether a kind is worth a mention.")
     silent: Share = Field(0.1, description="Chance that a report leaves a kind, or the arrangement, out.")
     missing: Share = Field(0.2, description="Chance that a training case lacks its slide, its report, or its genes.")
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from benchmarks.mstar.config import Relation
 
 LEVELS = (
-    (0.02, ("no", "absent", "not seen:")),
-    (0.12, ("a little", "scarce", "some")),
-    (0.3, ("much", "moderate", "a fair amount of")),
+    (0.3, ("some", "a little", "scattered")),
     (1.01, ("mostly", "predominant", "extensive")),
 )
+"""Words for an amount below a share; what makes up less than :data:`LEAST` is not mentioned at all."""
+LEAST = 0.12
 BANDS = ("The tissue lies in bands.", "Its kinds are neatly parted.", "Arrangement is in stripes, each of one kind.")
 MIXED = ("The tissue is intermingled.", "Its kinds are scattered among each other.", "Arrangement is a patchwork.")
 
@@ -93,18 +93,17 @@ def layout(kind_T: NDArray[np.int64], bands: bool, grid: int, rng: np.random.Gen
 
 
 def report(share_K: NDArray[np.float64], bands: bool, relation: Relation, rng: np.random.Generator) -> str:
-    """Return a report: per kind an amount in words, then the arrangement; both with synonyms, gaps and errors."""
-    sentences = []
-    for share, kind in zip(share_K, relation.kinds.values(), strict=True):
-        level = next(number for number, (limit, _) in enumerate(LEVELS) if share < limit)
-        if rng.random() < relation.wrong:
-            level = int(np.clip(level + rng.choice([-1, 1]), 0, len(LEVELS) - 1))
-        if rng.random() >= relation.silent:
-            words = LEVELS[level][1]
-            sentences.append(
-                f"{words[rng.integers(len(words))]} {kind.names[rng.integers(len(kind.names))]}".capitalize()
-            )
-    rng.shuffle(sentences)
+    """Return a report: kinds by falling amount, then the arrangement; with synonyms, gaps and errors.
+
+    With the chance ``wrong``, a kind that is too scarce to mention is mentioned, and one that is not, is not.
+    """
+    sentences, kinds = [], list(relation.kinds.values())
+    for place in np.argsort(-share_K, kind="stable").tolist():
+        mentioned = (share_K[place] >= LEAST) != (rng.random() < relation.wrong)
+        words = next(words for limit, words in LEVELS if share_K[place] < limit)
+        text = f"{words[rng.integers(len(words))]} {kinds[place].names[rng.integers(len(kinds[place].names))]}"
+        if mentioned and rng.random() >= relation.silent:
+            sentences.append(text.capitalize())
     said = ". ".join(sentences) + "." if sentences else "Nothing of note."
     if rng.random() >= relation.silent:
         wordings = BANDS if bands else MIXED

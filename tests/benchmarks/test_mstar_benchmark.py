@@ -71,7 +71,11 @@ def test_bands_part_the_kinds_and_scatter_does_not():
 def test_reports_name_amounts_and_arrangement():
     plain = relation(wrong=0.0, silent=0.0)
     said = [report(np.array([0.9, 0.1]), True, plain, np.random.default_rng(seed)) for seed in range(40)]
-    assert all(any(word in text for word in ("ostly", "redominant", "xtensive")) for text in said)
+    assert all(any(text.startswith(word) for word in ("Mostly", "Predominant", "Extensive")) for text in said)
+    assert not any("blue" in text for text in said)
+    wrong = [report(np.array([0.9, 0.1]), True, relation(wrong=1.0, silent=0.0), np.random.default_rng(0))]
+    assert "blue" in wrong[0]
+    assert "red" not in wrong[0]
     assert all(any(text.endswith(wording) for wording in BANDS) for text in said)
     assert {"ruby" in text for text in said} == {True, False}
     mute = relation(wrong=0.0, silent=1.0)
