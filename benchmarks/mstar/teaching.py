@@ -112,10 +112,8 @@ def summarise(found: Mapping[str, Sequence[Mapping[str, Any]]], num_draws: int) 
     keys = [str(number) for number in range(len(kind_N))]
 
     def accuracy(records: Sequence[Mapping[str, Any]]) -> Callable[[Any], Any]:
-        return lambda w: np.mean(
-            np.stack([balanced_accuracy(kind_N, np.array(record["answer"]), num_kinds, w) for record in records]),
-            axis=0,
-        )
+        answers = [np.array(record["answer"]) for record in records]
+        return lambda w: np.mean([balanced_accuracy(kind_N, answer_N, num_kinds, w) for answer_N in answers], axis=0)
 
     before = accuracy(found["before"])
     out = {}
