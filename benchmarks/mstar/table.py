@@ -50,7 +50,6 @@ def build(
         found["arms"][arm] = {
             "retrieval": scores.retrieval(of_arm, keys, config.num_draws),
             "bands": scores.arrangement(of_arm, bands_C, keys, config.num_draws),
-            "seconds": float(np.mean([record["seconds"] for record in of_arm])),
         }
         if arm != FLOOR and FLOOR in records:
             found["arms"][arm]["above_mean"] = scores.difference(of_arm, records[FLOOR], keys, config.num_draws)
@@ -69,15 +68,15 @@ def markdown(table: Mapping[str, Any]) -> str:
         if arm in table["arms"]:
             lines += [f"Retrieval, {arm}:", "", *_retrieval(table["arms"][arm]["retrieval"]), ""]
     lines += [
-        "| arm | slide-report R@5 | slide-genes R@5 | report-genes R@5 | R@5 above mean pooling | bands AUROC | s |",
-        "|---|---|---|---|---|---|---|",
+        "| arm | slide-report R@5 | slide-genes R@5 | report-genes R@5 | R@5 above mean pooling | bands AUROC |",
+        "|---|---|---|---|---|---|",
     ]
     for arm, found in table["arms"].items():
         cells = [
             _pair(found["retrieval"], *pair) for pair in (("slide", "report"), ("slide", "genes"), ("report", "genes"))
         ]
         lead = "" if "above_mean" not in found else _cell(found["above_mean"], sign=True)
-        lines.append(f"| {arm} | {' | '.join(cells)} | {lead} | {_cell(found['bands'])} | {found['seconds']:.0f} |")
+        lines.append(f"| {arm} | {' | '.join(cells)} | {lead} | {_cell(found['bands'])} |")
     if table["teaching"]:
         images = table["teaching"]["images"]
         lines += [
