@@ -10,7 +10,11 @@ from typing import Any
 from medvlp.config import Config, load
 from medvlp.errors import ConfigError
 
-_RECIPES = {"knowledge": "medvlp.training.knowledge", "align": "medvlp.training.align"}
+_RECIPES = {
+    "knowledge": "medvlp.training.knowledge",
+    "align": "medvlp.training.align",
+    "mstar": "medvlp.training.slide",
+}
 
 
 def train(
@@ -25,7 +29,7 @@ def train(
     """Train one stage from a configuration.
 
     Args:
-        config: A ``KnowledgeConfig`` or ``AlignConfig``, or the path or name of a file of that kind.
+        config: A ``KnowledgeConfig``, ``AlignConfig`` or ``MstarConfig``, or the path or name of a file of that kind.
         objective: A loss of your own in place of the configured one (stage 2 only): a callable
             ``(outputs, batch, gather) -> Losses`` as described in ``medvlp.objectives.base``.
         out: The run folder; by default ``runs/<name of the file>``.

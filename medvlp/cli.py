@@ -170,13 +170,13 @@ def simulate(
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="A configuration of kind `knowledge` or `align`: a path or a name.")],
+    config: Annotated[str, typer.Argument(help="A configuration of kind `knowledge`, `align` or `mstar`.")],
     out: Annotated[Path | None, typer.Option(help="The run folder; by default runs/<name of the config>.")] = None,
     resume: Annotated[str, typer.Option(help="auto, never, or the checkpoint folder to go on from.")] = "auto",
     dry_run: Annotated[bool, typer.Option(help="One real step, a save, a load and a memory estimate.")] = False,
     overrides: SET = None,
 ) -> None:
-    """Train the knowledge encoder (stage 1) or the alignment (stage 2).
+    """Train the knowledge encoder (stage 1), the alignment (stage 2), or slides with reports and genes (mstar).
 
     Example: medvlp train keep --out runs/keep --set steps=200
     """

@@ -33,6 +33,7 @@ KINDS = {
     "slides": "data_prep.slides.config:SlidesConfig",
     "knowledge": "medvlp.training.knowledge:KnowledgeConfig",
     "align": "medvlp.training.align:AlignConfig",
+    "mstar": "medvlp.training.slide:MstarConfig",
     "finetune": "medvlp.finetune.config:FinetuneConfig",
     "survival": "medvlp.finetune.survival_config:SurvivalConfig",
     "evaluate": "medvlp.zeroshot.evaluate:EvaluateConfig",
@@ -45,6 +46,7 @@ KINDS = {
     "finetune_table": "benchmarks.finetune.config:FinetuneTableConfig",
     "reports_benchmark": "benchmarks.reports.config:ReportsBenchmarkConfig",
     "survival_benchmark": "benchmarks.survival.config:SurvivalBenchmarkConfig",
+    "mstar_benchmark": "benchmarks.mstar.config:MstarBenchmarkConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
 }
 

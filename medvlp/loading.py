@@ -41,7 +41,9 @@ def load(path: str | Path, *, ema: bool = False) -> DualEncoder:
         ema: Take the moving average of the weights that the checkpoint keeps beside those of its last step.
 
     Returns:
-        The model; checkpoints and exports are first checked against their manifest. For ``embeddings:`` a
+        The model; checkpoints and exports are first checked against their manifest. For a run of kind ``mstar`` a
+        :class:`medvlp.case_model.CaseModel` with ``encode_slide``, ``encode_text`` and ``encode_genes`` (stage 1) or a
+        :class:`medvlp.tile_encoder.TileEncoder` (stage 2). For ``embeddings:`` a
         :class:`medvlp.published.StoredEmbeddings`, which answers ``encode_text`` and ``scale`` as a model does, images
         by ``encode_keys``, and anything else with an error that says so.
 
@@ -75,7 +77,7 @@ def load(path: str | Path, *, ema: bool = False) -> DualEncoder:
         return _load_exported(folder)
     if (folder / MANIFEST).is_file():
         verify_manifest(folder, CheckpointError)
-    return load_model(folder)
+    return _open(folder)
 
 
 def checkpoint_folder(path: str | Path) -> Path:
@@ -107,7 +109,20 @@ def _load_average(path: str | Path) -> DualEncoder:
             "keeps no averaged weights", item=path, remedy="train with `ema: {decay: 0.999}`, or leave ema out"
         )
     verify_manifest(folder, CheckpointError)
-    return load_model(folder / AVERAGE)
+    return _open(folder / AVERAGE)
+
+
+def _open(folder: Path) -> DualEncoder:
+    """Open a folder by the format that its ``model.json`` names."""
+    from medvlp import case_model, tile_encoder
+
+    saved = read_json(folder / "model.json") if (folder / "model.json").is_file() else None
+    named = saved.get("format") if isinstance(saved, dict) else None
+    if named == case_model.FORMAT:
+        return cast("DualEncoder", case_model.load_case_model(folder))
+    if named == tile_encoder.FORMAT:
+        return cast("DualEncoder", tile_encoder.load_tile_encoder(folder))
+    return load_model(folder)
 
 
 def _load_exported(folder: Path) -> DualEncoder:

@@ -228,6 +228,11 @@ def build_image_tower(config: ImageConfig, source: Path | None = None) -> Any:
     return _IMAGE_TOWERS[type(config)](config, source=source)
 
 
+def build_text_tower(config: TextConfig, source: Path | None = None) -> Any:
+    """Build the text tower of a configuration alone; ``source`` as in :class:`DualEncoder`."""
+    return _TEXT_TOWERS[type(config)](config, source=source)
+
+
 def save_model(model: DualEncoder, folder: Path) -> Path:
     """Write everything :func:`load_model` needs into ``folder``; a new folder appears whole or not at all.
 

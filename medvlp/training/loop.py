@@ -38,7 +38,7 @@ class Recipe(Protocol):
 
     Attributes:
         name: ``knowledge`` or ``align``.
-        module: Called with the result of :meth:`inputs`; returns the fields of :class:`Outputs`, tensors or None.
+        module: Called with :meth:`inputs`; returns the fields of :class:`Outputs`, or of the recipe's own ``outputs``.
         objective: The loss.
     """
 
@@ -256,7 +256,7 @@ class Engine:
 
     def _losses(self, batch: Batch) -> tuple[Losses, Tensor, Tensor]:
         made = self.module(*self.recipe.inputs(batch))
-        out = Outputs(*made)
+        out = getattr(self.recipe, "outputs", Outputs)(*made)
         losses = self.recipe.objective(out, batch, self.gather)
         # An output the loss does not use still takes part with gradient 0: every rank then reduces the same tensors.
         unused = [tensor.sum() for tensor in made if tensor is not None and tensor.requires_grad]

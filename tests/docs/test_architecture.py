@@ -32,7 +32,7 @@ FOUNDATION = {
     "config_yaml",
     "torchvision_guard",
 }
-MODEL = {"model", "loading"}
+MODEL = {"model", "case_model", "tile_encoder", "loading"}
 A_PAGE = 100  # lines, code and blank lines included
 
 
