@@ -136,9 +136,7 @@ def _tiles(path: Path, labels: list[str], num: int) -> tuple[NDArray[np.int64], 
 
 
 def _slide_path(folder: Path, slide: dict[str, Any], slides: Path | None) -> Path:
-    """The slide as it was given to ``diagnose``, or the one of its name in ``slides``; never a name of the answer's own
-    joined to a path.
-    """
+    """The slide where it was given to ``diagnose``, or the only one of its name in the folder ``slides``."""
     given = Path(slide["path"])
     if slides is None:
         if given.exists():

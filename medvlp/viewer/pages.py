@@ -14,7 +14,7 @@ from medvlp.viewer.answers import Answer
 from medvlp.viewer.overlay import Cells
 
 TEMPLATES = Path(__file__).parent
-_TYPICAL = 12
+_TYPICAL = 8
 
 
 def plain(text: str) -> str:

@@ -1,6 +1,7 @@
 """A slide as a DeepZoom pyramid: squares of one size on levels that halve, from one pixel up to the whole slide.
 
-Every reader of ``medvlp.slides`` serves it, since it asks for squares only. Level numbers are DeepZoom's: 0 is one pixel.
+Every reader of ``medvlp.slides`` serves it, since it asks for squares only. Level numbers are DeepZoom's: 0 is one
+pixel.
 Shape legend: h, w pixels, c colours.
 """
 

@@ -147,8 +147,8 @@ def diagnose(
             "methods": methods,
             "tiles": slide_results.tile_entry(probability_NK, shown_cosine_NK, asked),
             "slide": {
-                "key": slide.key, "path": str(slide_path), "size": list(slide.size), "mpp": slide.mpp, "mpp_source": slide.mpp_source,
-                "reader": slide.reader, "notes": list(slide.notes),
+                "key": slide.key, "path": str(slide_path), "size": list(slide.size), "mpp": slide.mpp,
+                "mpp_source": slide.mpp_source, "reader": slide.reader, "notes": list(slide.notes),
             },
             "tissue": tiles.tissue,
             "grid": tiles.grid,

@@ -32,6 +32,8 @@ document.addEventListener("DOMContentLoaded", async () => {
     showNavigator: true,
     navigatorPosition: "TOP_RIGHT",
     navigatorSizeRatio: 0.16,
+    navigatorAutoFade: false,
+    navigatorBackground: "#fff",
     maxZoomPixelRatio: 4,
     visibilityRatio: 0.5,
     animationTime: calm ? 0 : 0.4,
@@ -51,6 +53,10 @@ document.addEventListener("DOMContentLoaded", async () => {
     heat.style.opacity = hidden ? 0 : part("opacity").value / 100;
     part("opacity-text").textContent = hidden ? "off (h)" : `${part("opacity").value}%`;
   };
+  let current = null;
+  const press = () => {
+    for (const button of part("typical").children) button.setAttribute("aria-pressed", button.dataset.row === String(current));
+  };
   const colour = () => {
     const chosen = slide.classes[part("class").value];
     const stretched = part("stretch").checked;
@@ -64,10 +70,12 @@ document.addEventListener("DOMContentLoaded", async () => {
         button.type = "button";
         button.textContent = place + 1;
         button.setAttribute("aria-label", `Show typical tile ${place + 1} of ${chosen.name}`);
+        button.dataset.row = row;
         button.addEventListener("click", () => show(`tile/${row}.json`, true));
         return button;
       }),
     );
+    press();
   };
   heat.addEventListener("error", () => say(gone));
   part("class").addEventListener("change", colour);
@@ -103,6 +111,8 @@ document.addEventListener("DOMContentLoaded", async () => {
     return box;
   };
   const leave = (why) => {
+    current = null;
+    press();
     viewer.removeOverlay(outline);
     part("tile").hidden = true;
     part("hint").hidden = false;
@@ -131,6 +141,9 @@ document.addEventListener("DOMContentLoaded", async () => {
     part("scores").replaceChildren(...tile.classes.map(score));
     part("tile").hidden = false;
     part("hint").hidden = true;
+    current = tile.row;
+    press();
+    if (window.matchMedia("(min-width: 821px)").matches) part("tile-section").scrollIntoView({ block: "nearest" });
     if (go) {
       const around = place.clone();
       around.x -= place.width;
