@@ -139,6 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
     server: ViewerServer
 
     def do_GET(self) -> None:
+        if self.request_version == "HTTP/0.9":  # its replies have no headers, so none that protect the page
+            self.send_error(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED)
+            return
         if not self.server.knows(self.headers.get("Host")):
             self.send_error(HTTPStatus.MISDIRECTED_REQUEST)
             return
@@ -165,6 +168,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status == HTTPStatus.NOT_IMPLEMENTED:
             status = HTTPStatus.METHOD_NOT_ALLOWED
         self.close_connection = True
+        self.request_version = self.protocol_version  # or an old or unreadable request would get no headers
         self._send(status, Reply(f"{status.phrase}\n".encode(), "text/plain; charset=utf-8"))
 
     def _send(self, status: HTTPStatus, reply: Reply) -> None:
