@@ -16,6 +16,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--no-first-run",
 ]  # fmt: skip
+GLASS_AT = (690, 300)
 YELLOW = (253, 231, 36)  # of probability 1
 
 
@@ -101,7 +102,10 @@ def on_screen(tab, x, y):
 
 def box(tab, selector):
     """Left, top, right, bottom of an element."""
-    code = "(s) => { const b = document.querySelector(s).getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; }"
+    code = (
+        "(s) => { const b = document.querySelector(s).getBoundingClientRect();"
+        " return [b.left, b.top, b.right, b.bottom]; }"
+    )
     return tab.evaluate(code, selector)
 
 
@@ -124,7 +128,7 @@ def test_it_opens_without_a_complaint_and_asks_nobody_else(page, server) -> None
     assert any("/slide_files/" in url for url in page.asked)
     assert page.title() == "Slide 1"
     assert page.inner_text(".verdict") == CLASSES[0]
-    x, y = on_screen(page, 20, 20)
+    x, y = on_screen(page, *GLASS_AT)
     assert picture(page)[round(y), round(x)].tolist() == [243, 243, 243]  # glass, from a tile
 
 
@@ -196,7 +200,7 @@ def test_a_click_shows_the_scores_and_the_nearest_texts(page) -> None:
     assert 0 <= top < bottom <= 800  # in view without scrolling
     click_tile(page, HOT[0] - 5, HOT[1] + 10)
     until(lambda: page.locator(".score .value").all_inner_texts() == ["0.000", "1.000"], "the tile beside it")
-    page.mouse.click(*on_screen(page, 20, 20))
+    page.mouse.click(*on_screen(page, *GLASS_AT))
     until(lambda: page.locator("#tile").is_hidden(), "glass has no tile")
     assert "No tile was scored here" in page.inner_text("#hint")
     assert page.locator(".outline").count() == 0
@@ -257,6 +261,8 @@ def test_the_scale_bar_is_as_long_as_it_says(page) -> None:
 def test_a_narrow_window_shows_everything_below_each_other(page) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
     try:
+        until(lambda: page.evaluate("() => slideViewer.viewport.getContainerSize().x") == 400, "the viewer is narrow")
+        page.keyboard.press("0")
         settled(page)
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 400
         assert box(page, "#slide")[3] <= box(page, "aside")[1] + 1
