@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medvlp.errors import DataError
 from medvlp.slides.reader import UnreadableRegion
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class DeepZoom:
         self._lock = threading.RLock()
         self._squares: OrderedDict[tuple[int, int, int], Pixels] = OrderedDict()
         self._unreadable: set[tuple[int, int, int]] = set()
+        self._ended = False
 
     @property
     def num_unreadable(self) -> int:
@@ -72,10 +74,19 @@ class DeepZoom:
         """Return a tile as uint8 (h, w, 3), cut where the slide ends; grey with a cross if it cannot be decoded.
 
         The tile must exist, see :meth:`has`.
+
+        Raises:
+            DataError: After :meth:`end`.
         """
         width, height = self.level_size(level)
         square_hwc = self._square(level, column, row)
         return square_hwc[: min(TILE, height - row * TILE), : min(TILE, width - column * TILE)]
+
+    def end(self) -> None:
+        """Let no more be read, and wait until what is being read is: a slide must not be closed under a reader."""
+        self._ended = True  # seen by a reader that puts a large square together
+        self._lock.acquire()
+        self._lock.release()
 
     def _square(self, level: int, column: int, row: int) -> Pixels:
         where = (level, column, row)
@@ -83,6 +94,8 @@ class DeepZoom:
             if where in self._squares:
                 self._squares.move_to_end(where)
                 return self._squares[where]
+            if self._ended:
+                raise DataError("is closed", item="slide")
             scale = self.scale(level)
             if TILE * scale / self._fitting_downsample(scale) > MAX_READ_SIDE:
                 square_hwc = self._from_below(level, column, row)

@@ -91,7 +91,9 @@ class Site:
         self.close()
 
     def close(self) -> None:
-        """Close the slides."""
+        """Close the slides, once nobody reads them."""
+        for shown in self.slides:
+            shown.pyramid.end()
         self._stack.close()
 
     @property

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from medvlp.errors import DataError
 from medvlp.slides.reader import Slide, UnreadableRegion, open_slide
 from medvlp.viewer import pyramid as module
 from medvlp.viewer.pyramid import TILE, DeepZoom, descriptor, unreadable
@@ -101,6 +102,33 @@ def test_what_is_kept_is_bounded(slide, monkeypatch) -> None:
     for column in range(4):
         pyramid.tile(pyramid.num_levels - 1, column, 0)
     assert [where[1] for where in pyramid._squares] == [1, 2, 3]
+
+
+def test_a_slide_is_not_closed_while_it_is_read(slide, monkeypatch) -> None:
+    import threading
+
+    started, go = threading.Event(), threading.Event()
+    square, events = Slide.square, []
+
+    def slow(self, x, y, side, size):
+        started.set()
+        go.wait(20)
+        events.append("read")
+        return square(self, x, y, side, size)
+
+    monkeypatch.setattr(Slide, "square", slow)
+    pyramid = DeepZoom(slide)
+    reader = threading.Thread(target=pyramid.tile, args=(pyramid.num_levels - 1, 0, 0))
+    ending = threading.Thread(target=lambda: (pyramid.end(), events.append("ended")))
+    reader.start()
+    assert started.wait(20)
+    ending.start()
+    go.set()
+    reader.join()
+    ending.join()
+    assert events == ["read", "ended"]
+    with pytest.raises(DataError, match="is closed"):
+        pyramid.tile(pyramid.num_levels - 1, 1, 0)
 
 
 def test_a_damaged_place_is_grey_and_its_neighbours_are_not(slide, picture, monkeypatch) -> None:

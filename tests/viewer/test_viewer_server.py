@@ -102,7 +102,8 @@ ATTACKS = [
     "/../../../../etc/passwd", "/1/../../../etc/passwd", "/%2e%2e/%2e%2e/etc/passwd", "/static/../server.py",
     "/static/..%2fserver.py", "/static/%2e%2e/server.py", "/static//etc/passwd", "/static/server.py", "/static/",
     "/static", "//etc/passwd", "/etc/passwd", "/results.json", "/1/results.json", "/1/manifest.json",
-    "/1/tiles.parquet", "/answer/", "/1", "/0/", "/2/", "/-1/", "/999999/", "/01x/", "/1/slide.json?x=1", "/1/?", "/1/slide.json#a",
+    "/1/tiles.parquet", "/answer/", "/1", "/0/", "/2/", "/-1/", "/999999/", "/01x/", "/1/slide.json?x=1", "/1/?",
+    "/1/slide.json#a",
     "/1/slide.json%00", "/1/slide_files/", "/1/slide_files/11/0_0.jpeg", "/1/slide_files/99/0_0.jpeg",
     "/1/slide_files/10/3_0.jpeg", "/1/slide_files/10/0_3.jpeg", "/1/slide_files/10/-1_0.jpeg",
     "/1/slide_files/10/999999_999999.jpeg", "/1/slide_files/10/0_0.png", "/1/slide_files/10/0_0.jpeg/", "/1/label",
@@ -174,6 +175,10 @@ def test_open_to_a_network_any_address_but_no_other_name_is_known(answer) -> Non
         assert server.knows("10.0.0.5:8080")
         assert server.knows(socket.gethostname())
         assert not server.knows("evil.example")
+    if socket.has_ipv6:
+        with open_viewer(answer, host="::1") as server:
+            assert server.url.startswith("http://[::1]:")
+            assert not server.knows("10.0.0.5")
     with open_viewer(answer, host="localhost") as server:
         assert not server.knows("10.0.0.5")
 
