@@ -267,6 +267,11 @@ def test_a_narrow_window_shows_everything_below_each_other(page) -> None:
         assert page.evaluate("() => document.documentElement.scrollWidth") <= 400
         assert box(page, "#slide")[3] <= box(page, "aside")[1] + 1
         assert on_screen(page, SIZE[0], 0)[0] <= 401
+        click_tile(page, *HOT)
+        settled(page)
+        _, top, _, bottom = box(page, "#slide")
+        assert (top, bottom) == (0, pytest.approx(400, abs=1))  # the slide stays
+        assert 400 <= box(page, "#scores")[1] < 600
     finally:
         page.set_viewport_size({"width": 1280, "height": 800})
 

@@ -149,3 +149,27 @@ def test_a_damaged_place_is_grey_and_its_neighbours_are_not(slide, picture, monk
     smaller = whole(pyramid, pyramid.num_levels - 2)
     assert np.abs(smaller[3:20, 140:200].astype(int) - 200).max() <= 50
     assert pyramid.num_unreadable == 1
+
+
+@pytest.mark.data
+def test_label_and_macro_pictures_are_never_opened(monkeypatch) -> None:
+    import os
+    from pathlib import Path
+
+    import openslide
+
+    path = Path(os.environ.get("MEDVLP_DATA", "")) / "wsi" / "cmu-1-small-region.svs"
+    if not path.is_file():
+        pytest.skip("MEDVLP_DATA does not hold wsi/cmu-1-small-region.svs")
+    with openslide.OpenSlide(path) as opened:
+        assert {"label", "macro"} <= set(opened.associated_images)  # so there is something to open
+
+    def opened_one(self):
+        raise AssertionError("an associated picture was asked for")
+
+    monkeypatch.setattr(openslide.OpenSlide, "associated_images", property(opened_one))
+    with open_slide(path) as slide:
+        pyramid = DeepZoom(slide)
+        shown = whole(pyramid, pyramid.num_levels - 3)
+        np.testing.assert_array_equal(pyramid.tile(pyramid.num_levels - 1, 2, 3), slide.read(512, 768, TILE, TILE))
+    assert shown.shape == (742, 555, 3)

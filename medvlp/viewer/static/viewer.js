@@ -143,7 +143,9 @@ document.addEventListener("DOMContentLoaded", async () => {
     part("hint").hidden = true;
     current = tile.row;
     press();
-    if (window.matchMedia("(min-width: 821px)").matches) part("tile-section").scrollIntoView({ block: "nearest" });
+    // beside the slide, or below it where it stays at the top of a narrow window
+    const beside = window.matchMedia("(min-width: 821px)").matches;
+    part("tile-section").scrollIntoView({ block: beside ? "nearest" : "start" });
     if (go) {
       const around = place.clone();
       around.x -= place.width;
