@@ -16,6 +16,7 @@ from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, exp
 from medvlp.cli_link import link
 from medvlp.cli_pairs import pairs_app
 from medvlp.cli_predict import predict
+from medvlp.cli_serve import serve
 from medvlp.cli_slides import slide_app, slides_settings
 from medvlp.cli_survival import survival
 from medvlp.cli_weights import weights_app
@@ -50,6 +51,7 @@ app.add_typer(config_app, name="config")
 app.add_typer(weights_app, name="weights")
 app.command()(predict)
 app.command()(diagnose)
+app.command()(serve)
 app.command()(deid)
 app.command()(link)
 app.command()(survival)

@@ -110,4 +110,7 @@ def test_wheel_ships_only_the_library(tmp_path):
     configs = ROOT / "configs"
     assert shipped == {path.relative_to(configs).as_posix() for path in configs.rglob("*") if path.is_file()}
     assert any(name.endswith("licenses/LICENSE") for name in names)
+    viewer = {"openseadragon.min.js", "openseadragon.LICENSE.txt", "openseadragon.json", "viewer.js", "viewer.css"}
+    assert {f"medvlp/viewer/static/{name}" for name in viewer} <= {*names}
+    assert {"medvlp/viewer/page.html.j2", "medvlp/viewer/index.html.j2"} <= {*names}
     assert not any("__pycache__" in name or name.startswith("medvlp/tests") for name in names)

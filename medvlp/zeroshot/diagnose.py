@@ -17,9 +17,10 @@ from medvlp.errors import DataError
 from medvlp.io import atomic_folder, full_disk_told, write_json, write_manifest, write_text
 from medvlp.zeroshot import results, slide_report, slide_results
 from medvlp.zeroshot import templates as wordings
-from medvlp.zeroshot.classifier import Floats, scale_of
+from medvlp.zeroshot.classifier import Floats, mean_vectors, prompt_vectors, scale_of
 from medvlp.zeroshot.slide import SlideRule, tile_values
-from medvlp.zeroshot.slide_classes import Question, pool_of, question, vectors
+from medvlp.zeroshot.slide_classes import Question, pool_of, question
+from medvlp.zeroshot.slide_nearest import NEAREST, NearestPrompts, nearest_prompts, write_nearest
 from medvlp.zeroshot.slide_pooling import tile_cosines
 from medvlp.zeroshot.slide_prompts import names_of, screen
 from medvlp.zeroshot.slide_tiles import SlideTiles, embedded, read
@@ -66,8 +67,8 @@ def diagnose(
 ) -> Path:
     """Answer which of some classes a slide shows, and write the answer with its reasons.
 
-    The folder holds ``results.json``, ``tiles.parquet`` (x, y, one column per class), ``heatmap.png``,
-    ``tiles.geojson`` and ``regions.geojson`` for QuPath, ``report.html`` and ``manifest.json``.
+    The folder holds ``results.json``, ``tiles.parquet`` (x, y, one column per class), ``nearest_prompts.safetensors``,
+    ``heatmap.png``, ``tiles.geojson`` and ``regions.geojson`` for QuPath, ``report.html`` and ``manifest.json``.
 
     Args:
         slide_path: The slide.
@@ -125,7 +126,8 @@ def diagnose(
         if bool(getattr(net, "training", False)):
             net.eval()
             stack.callback(net.train)
-        text_KD = vectors(net, asked)
+        prompts_K = prompt_vectors(net, asked.prompts.texts)
+        text_KD = mean_vectors(prompts_K)
         if features is None:
             tiles = embedded(slide, net, tile_size, target_mpp, overlap, min_tissue, batch_size, workers)
         else:
@@ -145,8 +147,8 @@ def diagnose(
             "methods": methods,
             "tiles": slide_results.tile_entry(probability_NK, shown_cosine_NK, asked),
             "slide": {
-                "key": slide.key, "size": list(slide.size), "mpp": slide.mpp, "mpp_source": slide.mpp_source,
-                "reader": slide.reader, "notes": list(slide.notes),
+                "key": slide.key, "path": str(slide_path), "size": list(slide.size), "mpp": slide.mpp,
+                "mpp_source": slide.mpp_source, "reader": slide.reader, "notes": list(slide.notes),
             },
             "tissue": tiles.tissue,
             "grid": tiles.grid,
@@ -177,7 +179,8 @@ def diagnose(
         }  # fmt: skip
         value["limits"] = slide_results.limits(value, asked)
         slide_results.validate(value)
-        _write(out, slide, tiles, value, asked, score.decision, probability_NK, rule, overwrite)
+        nearest = nearest_prompts(tiles.feature_ND, prompts_K)
+        _write(out, slide, tiles, value, asked, score.decision, probability_NK, nearest, rule, overwrite)
     return out
 
 
@@ -189,6 +192,7 @@ def _write(
     asked: Question,
     decision: int,
     probability_NK: Floats,
+    nearest: NearestPrompts,
     rule: SlideRule,
     overwrite: bool,
 ) -> None:
@@ -216,6 +220,7 @@ def _write(
     with full_disk_told(out), atomic_folder(out, replace=overwrite) as partial:
         write_json(partial / "results.json", value)
         slide_results.write_tiles(partial / "tiles.parquet", tiles.place_NX, probability_NK, labels)
+        write_nearest(partial / NEAREST, nearest)
         (partial / "heatmap.png").write_bytes(heat)
         geojson.write_geojson(partial / "tiles.geojson", one)
         geojson.write_geojson(partial / "regions.geojson", joined)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from medvlp.errors import DataError
 from medvlp.zeroshot import templates as wordings
 from medvlp.zeroshot.classes import Classes, resolve_classes
-from medvlp.zeroshot.classifier import Floats, mean_vectors, prompt_vectors, unit_vectors
+from medvlp.zeroshot.classifier import Floats, prompt_vectors, unit_vectors
 from medvlp.zeroshot.prompts import PromptSet, build_prompts
 from medvlp.zeroshot.slide_prompts import PromptPool, names_of, prompt_pool
 
@@ -109,11 +109,6 @@ def normal_column(classes: Classes, normal: str | None = None) -> int | None:
         several = " and ".join(repr(classes.labels[column]) for column in says_so)
         raise DataError(f"{several} could both be the normal class", item="classes", remedy="name it with --normal")
     return says_so[0] if says_so else None
-
-
-def vectors(model: Any, asked: Question) -> Floats:
-    """One unit vector per class (K, D): the mean of its prompts."""
-    return mean_vectors(prompt_vectors(model, asked.prompts.texts))
 
 
 def pool_of(

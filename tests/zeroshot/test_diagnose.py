@@ -102,6 +102,7 @@ def test_the_answer_and_the_share_of_tumour(answered) -> None:
 def test_all_files_are_there_and_whole(answered) -> None:
     assert set(verify_manifest(answered)["files"]) == {
         "results.json", "tiles.parquet", "heatmap.png", "tiles.geojson", "regions.geojson", "report.html",
+        "nearest_prompts.safetensors",
     }  # fmt: skip
     with Image.open(answered / "heatmap.png") as image:
         assert image.info == {}
