@@ -31,9 +31,13 @@ class TiffBackend:
 
     def __init__(self, path: Path, handle: Any) -> None:
         self._handle = handle
+        file = handle.ts_tifffile
+        self.is_ome = bool(file.is_ome)
+        if self.is_ome:
+            _check_one_file(file.ome_metadata or "", path)
+        properties = handle.properties
         self.sizes = tuple((int(width), int(height)) for width, height in handle.level_dimensions)
         self.downsamples = tuple(float(value) for value in handle.level_downsamples)
-        properties, file = handle.properties, handle.ts_tifffile
         series = file.series[properties["tiffslide.series-index"]]
         self._pages = [level.keyframe for level in series.levels]
         self._channels_first = series.axes == "CYX"
@@ -42,7 +46,6 @@ class TiffBackend:
                 "truncated: parts of it lie beyond its end", item=path, remedy="copy it again from its source"
             )
         _check_pixels(series, self._pages, path)
-        self.is_ome = bool(file.is_ome)
         if self.is_ome:
             self.mpp_xy, self.objective = _ome_resolution(file.ome_metadata or "")
         else:
@@ -97,6 +100,14 @@ def open_tiff(path: Path) -> TiffBackend | None:
         if handle is not None:
             handle.ts_tifffile.close()
         return None
+
+
+def _check_one_file(xml: str, path: Path) -> None:
+    """Refuse a slide whose metadata send the reader to other files: names in a stranger's file are not followed."""
+    own = re.search(r"<(?:\w+:)?OME\b[^>]*\bUUID\s*=\s*\"([^\"]+)\"", xml)
+    named = re.findall(r"<(?:\w+:)?UUID\b[^>]*>([^<]*)<", xml)
+    if any(own is None or name.strip() != own[1] for name in named):
+        raise DataError("its metadata name other files", item=path, remedy="write the slide into one OME-TIFF")
 
 
 def _check_pixels(series: Any, pages: list[Any], path: Path) -> None:

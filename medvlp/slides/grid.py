@@ -26,7 +26,9 @@ class GridConfig(Config):
     tile_size: int = Field(default=256, ge=16, le=4096, description="Side of a tile as the encoder sees it, in pixels.")
     mpp: float = Field(default=0.5, ge=0.05, le=20.0, description="Micrometres per pixel of a tile.")
     overlap: int = Field(default=0, ge=0, description="Pixels that neighbouring tiles share.")
-    min_tissue: float = Field(default=0.25, ge=0.0, le=1.0, description="Least share of a tile that must be tissue.")
+    min_tissue: float = Field(
+        default=0.25, ge=0.0, le=1.0, description="Least share of tissue in a tile; none at all is never enough."
+    )
     edge: Literal["drop", "keep"] = Field(
         default="drop",
         description="Tiles that cross the right or bottom edge: dropped, or kept and padded with white.",
@@ -81,8 +83,9 @@ def tissue_share(
         slide_size: (width, height), level-0 pixels.
     """
     height, width = mask.mask_hw.shape
-    integral = np.zeros((height + 1, width + 1), dtype=np.float64)
-    integral[1:, 1:] = mask.mask_hw.cumsum(0, dtype=np.float64).cumsum(1)
+    integral = np.zeros((height + 1, width + 1), dtype=np.int32)
+    np.cumsum(mask.mask_hw, axis=1, dtype=np.int32, out=integral[1:, 1:])
+    np.cumsum(integral, axis=0, out=integral)
     left, right = (np.minimum(coords_NX[:, 0] + d, slide_size[0]) / mask.downsample[0] for d in (0, side))
     top, bottom = (np.minimum(coords_NX[:, 1] + d, slide_size[1]) / mask.downsample[1] for d in (0, side))
     area = (
@@ -95,7 +98,7 @@ def tissue_share(
     return np.clip(area / pixels, 0.0, 1.0).astype(np.float32)
 
 
-def _at(integral: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _at(integral: NDArray[np.int32], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Interpolate an integral image; between its points that is exact, for pixels are constant."""
     x, y = np.clip(x, 0, integral.shape[1] - 1), np.clip(y, 0, integral.shape[0] - 1)
     i, j = np.minimum(x.astype(np.int64), integral.shape[1] - 2), np.minimum(y.astype(np.int64), integral.shape[0] - 2)

@@ -194,7 +194,7 @@ def test_some_examples_run():
     assert {page.name for page in RUNNABLE} >= {"graph.md", "data_layout.md"}
 
 
-NEED_EXTRAS = {"own_data.md", "slide_features.md"}
+NEED_EXTRAS = {"own_data.md", "slide_features.md", "slides.md"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Damaged and hostile slides: one line that names the file, no crash, and the rest of the slide still readable."""
 
 import io
+import re
 import struct
 import zlib
 
@@ -135,6 +136,30 @@ def test_pixels_that_are_not_8_bit_rgb(tmp_path, kind):
     photometric = "rgb" if kind == "uint16" else "minisblack"
     tifffile.imwrite(tmp_path / "a.ome.tif", pixels, ome=True, tile=(64, 64), photometric=photometric)
     assert "8-bit RGB" in refused(tmp_path / "a.ome.tif")
+
+
+def test_other_files_named_in_the_metadata_are_not_opened(tmp_path):
+    options = {"photometric": "rgb", "tile": (64, 64), "ome": True, "metadata": {"axes": "YXS"}}
+    for name, value in (("a.ome.tif", 200), ("b.ome.tif", 10)):
+        tifffile.imwrite(tmp_path / name, np.full((256, 256, 3), value, np.uint8), **options)
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        assert slide.read(0, 0, 9, 9).max() == 200
+    with tifffile.TiffFile(tmp_path / "b.ome.tif") as file:
+        other = re.search(r'UUID="([^"]+)"', file.ome_metadata)[1]
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
+        xml = file.ome_metadata
+    entry = f'<TiffData IFD="0"><UUID FileName="b.ome.tif">{other}</UUID></TiffData>'
+    xml = re.sub(r"<TiffData[^>]*/>", entry, xml)
+    assert "b.ome.tif" in xml
+    tifffile.imwrite(
+        tmp_path / "c.ome.tif",
+        np.full((256, 256, 3), 200, np.uint8),
+        photometric="rgb",
+        tile=(64, 64),
+        description=xml.encode(),
+        metadata=None,
+    )
+    assert "other files" in refused(tmp_path / "c.ome.tif")
 
 
 def swollen(path, payload: bytes) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pyramids import discs, he_crop, write_pyramid
 
+from medvlp.slides.grid import GridConfig, tile_grid
 from medvlp.slides.preview import TISSUE, preview
 from medvlp.slides.reader import open_slide
 from medvlp.slides.tissue import TissueConfig, otsu, pen_marks, tissue_mask
@@ -138,3 +139,31 @@ def test_real_slides(name, mpp, share, pen):
     assert (picture == TISSUE).all(-1).sum() > 500
     green, blue = picture[..., 1].astype(int), picture[..., 2].astype(int)
     assert ((green - blue > 20).mean() > 0.03) == pen  # haematoxylin and eosin leave more blue than green
+
+
+@pytest.mark.data
+def test_tiles_of_a_real_slide_against_counting_every_pixel():
+    folder = os.environ.get("MEDVLP_DATA")
+    if not folder:
+        pytest.skip("needs MEDVLP_DATA")
+    with open_slide(Path(folder, "wsi", "cmu-1-small-region.svs")) as slide:
+        mask = tissue_mask(slide)
+        grid = tile_grid(slide, mask, GridConfig(overlap=128))
+        rows, columns = (
+            ((np.arange(side) + 0.5) / ratio).astype(int)
+            for side, ratio in zip(reversed(slide.size), reversed(mask.downsample), strict=True)
+        )
+        full_hw = mask.mask_hw[rows][:, columns]
+    side, step = round(256 * 0.5 / 0.499), round(128 * 0.5 / 0.499)
+    shares = {
+        (x, y): full_hw[y : y + side, x : x + side].mean()
+        for y in range(0, slide.size[1] - side + 1, step)
+        for x in range(0, slide.size[0] - side + 1, step)
+    }
+    kept = dict(zip(map(tuple, grid.coords_NX.tolist()), grid.tissue_N.tolist(), strict=True))
+    assert len(kept) > 100
+    for place, share in shares.items():
+        if abs(share - 0.25) > 0.005:
+            assert (place in kept) == (share > 0.25)
+        assert kept.get(place, share) == pytest.approx(share, abs=0.005)
+    assert kept.keys() <= shares.keys()
