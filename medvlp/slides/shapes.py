@@ -61,7 +61,7 @@ def opened(mask_hw: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
 
 
 def closed(mask_hw: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """Return the mask with gaps closed that a disc of ``radius`` does not fit into; rows and columns at the edge are repeated."""
+    """Return the mask with gaps closed that a disc of ``radius`` does not fit into; the edge is repeated outside."""
     padded = np.pad(mask_hw, radius, mode="edge")
     inner = slice(radius, -radius)
     return ~_disc_dilated(~_disc_dilated(padded, radius), radius)[inner, inner]

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+import torch
+
+library = torch.library.Library("torchvision", "FRAGMENT")
+try:
+    import torchvision
+except RuntimeError:  # its compiled part wants CUDA; nothing here does, but its import names two operators of that part
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import torchvision  # noqa: F401
+
 import tiatoolbox
 from measure import MIN_TISSUE, MPP, TILE, Found, measure
 from tiatoolbox.tools.patchextraction import get_patch_extractor
@@ -9,10 +19,10 @@ from tiatoolbox.wsicore.wsireader import WSIReader
 
 
 def tool(path: str) -> Found:
-    """Find tissue and tiles."""
+    """Find tissue and tiles; this reader is told the resolution, which it does not take from such a file."""
     patches = get_patch_extractor(
         "slidingwindow",
-        input_img=WSIReader.open(path),
+        input_img=WSIReader.open(path, mpp=(MPP, MPP), power=20),
         input_mask="otsu",
         patch_size=(TILE, TILE),
         resolution=MPP,
