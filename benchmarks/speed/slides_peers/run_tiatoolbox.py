@@ -15,14 +15,14 @@ except RuntimeError:  # its compiled part wants CUDA; nothing here does, but its
 import tiatoolbox
 from measure import MIN_TISSUE, MPP, TILE, Found, measure
 from tiatoolbox.tools.patchextraction import get_patch_extractor
-from tiatoolbox.wsicore.wsireader import WSIReader
+from tiatoolbox.wsicore.wsireader import OpenSlideWSIReader
 
 
 def tool(path: str) -> Found:
-    """Find tissue and tiles; this reader is told the resolution, which it does not take from such a file."""
+    """Find tissue and tiles; ``WSIReader.open`` would take a file of this kind for a plain picture."""
     patches = get_patch_extractor(
         "slidingwindow",
-        input_img=WSIReader.open(path, mpp=(MPP, MPP), power=20),
+        input_img=OpenSlideWSIReader(path),
         input_mask="otsu",
         patch_size=(TILE, TILE),
         resolution=MPP,
