@@ -6,15 +6,21 @@ Shape letters: h, w pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_BAND = 64
-"""Rows of a thumbnail that are filtered at once, so that they stay in the processor's cache."""
+_BAND = 32
+"""Rows of a thumbnail that are worked on at once."""
+
+
+def bands(rows: int) -> Iterator[slice]:
+    """Yield slices of a few rows, so that what is computed of them stays in the processor's cache."""
+    for top in range(0, rows, _BAND):
+        yield slice(top, min(top + _BAND, rows))
 
 
 def median(values_hw: NDArray[np.float32], size: int) -> NDArray[np.float32]:
@@ -26,8 +32,8 @@ def median(values_hw: NDArray[np.float32], size: int) -> NDArray[np.float32]:
         return filtered
     padded = np.pad(values_hw, 1, mode="symmetric")
     out = np.empty_like(values_hw)
-    for top in range(0, len(values_hw), _BAND):
-        out[top : top + _BAND] = _median_of_nine(padded[top : top + _BAND + 2])
+    for rows in bands(len(values_hw)):
+        out[rows] = _median_of_nine(padded[rows.start : rows.stop + 2])
     return out
 
 

@@ -94,7 +94,8 @@ def _find(
         threshold, method = config.threshold, f"fixed {config.threshold:.4f}"
     else:
         # Ink and unscanned area have saturations of their own, which would draw the threshold away from tissue.
-        found = otsu(smooth_hw[scanned_hw & ~ink_hw])
+        counted_hw = scanned_hw & ~ink_hw
+        found = otsu(smooth_hw if counted_hw.all() else smooth_hw[counted_hw])
         threshold = min(max(found, config.min_saturation), config.max_saturation)
         method = f"otsu {found:.4f}, used {threshold:.4f}"
     stained_hw = (smooth_hw > threshold) & scanned_hw
@@ -107,7 +108,8 @@ def _find(
 
 def otsu(values: NDArray[np.float64]) -> float:
     """Return the threshold in [0, 1] that maximises the variance between the two sides (Otsu 1979), 0 for no values."""
-    counts = np.histogram(values, bins=_BINS, range=(0.0, 1.0))[0].astype(np.float64)
+    bins = np.minimum(values * _BINS, _BINS - 1).astype(np.uint8)
+    counts = np.bincount(bins.ravel(), minlength=_BINS).astype(np.float64)
     if counts.sum() == 0:
         return 0.0
     centres = (np.arange(_BINS) + 0.5) / _BINS
@@ -126,33 +128,45 @@ def pen_marks(hue_hw: NDArray, saturation_hw: NDArray, value_hw: NDArray) -> NDA
         saturation_hw: 0 to 1.
         value_hw: 0 to 1.
     """
-    green_hw = (hue_hw >= 70) & (hue_hw < 200) & (saturation_hw > 0.2)
-    blue_hw = (hue_hw >= 200) & (hue_hw < 245) & (saturation_hw > 0.45)
-    over_tissue_hw = (hue_hw >= 70) & (hue_hw < 245) & (saturation_hw > 0.12) & (value_hw < 0.5)
-    black_hw = (value_hw < 0.25) & (saturation_hw < 0.35)
-    red_hw = ((hue_hw < 12) | (hue_hw > 350)) & (saturation_hw > 0.75) & (value_hw > 0.4)
-    ink_hw = green_hw | blue_hw | over_tissue_hw | black_hw | red_hw
+    ink_hw = np.zeros(hue_hw.shape, dtype=bool)
+    for rows in shapes.bands(len(hue_hw)):
+        hue, saturation, value = hue_hw[rows], saturation_hw[rows], value_hw[rows]
+        cold = (hue >= 70) & (hue < 245)
+        blue = (hue >= 200) & (saturation > 0.45)
+        green = (hue < 200) & (saturation > 0.2)
+        over_tissue = (saturation > 0.12) & (value < 0.5)
+        black = (value < 0.25) & (saturation < 0.35)
+        red = ((hue < 12) | (hue > 350)) & (saturation > 0.75) & (value > 0.4)
+        ink_hw[rows] = (cold & (green | blue | over_tissue)) | black | red
     # Strokes are wide and fade at their rims; single pixels are margin dye, pigment or noise.
     return shapes.dilated(shapes.opened(ink_hw, 1), 2) if ink_hw.any() else ink_hw
 
 
 def _hsv(rgb_hwc: NDArray[np.uint8]) -> tuple[NDArray, NDArray, NDArray]:
     """Return saturation and value in [0, 1] and hue in degrees, which is 0 where saturation is below ``_COLOURED``."""
+    saturation_hw, value_hw, hue_hw = (np.empty(rgb_hwc.shape[:2], dtype=np.float32) for _ in range(3))
+    for rows in shapes.bands(len(rgb_hwc)):
+        saturation_hw[rows], value_hw[rows], hue_hw[rows] = _hsv_of_rows(rgb_hwc[rows])
+    return saturation_hw, value_hw, hue_hw
+
+
+def _hsv_of_rows(rgb_hwc: NDArray[np.uint8]) -> tuple[NDArray, NDArray, NDArray]:
     channels = [np.ascontiguousarray(rgb_hwc[..., channel]) for channel in range(3)]
     high, low = (join(join(*channels[:2]), channels[2]) for join in (np.maximum, np.minimum))
     span = (high - low).astype(np.float32)
     top = high.astype(np.float32)
     saturation_hw = span / np.maximum(top, 1.0)
-    coloured_hw = saturation_hw > _COLOURED
-    red, green, blue = (channel[coloured_hw].astype(np.float32) for channel in channels)
-    most, spread = top[coloured_hw], span[coloured_hw]
-    hue = np.where(
-        most == red,
-        ((green - blue) / spread) % 6,
-        np.where(most == green, (blue - red) / spread + 2, (red - green) / spread + 4),
-    )
     hue_hw = np.zeros_like(top)
-    hue_hw[coloured_hw] = hue * 60.0
+    coloured_hw = saturation_hw > _COLOURED
+    if coloured_hw.any():
+        red, green, blue = (channel[coloured_hw].astype(np.float32) for channel in channels)
+        most, spread = top[coloured_hw], span[coloured_hw]
+        hue = np.where(
+            most == red,
+            ((green - blue) / spread) % 6,
+            np.where(most == green, (blue - red) / spread + 2, (red - green) / spread + 4),
+        )
+        hue_hw[coloured_hw] = hue * 60.0
     return saturation_hw, top / 255.0, hue_hw
 
 
