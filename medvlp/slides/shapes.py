@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import ndimage, sparse
+from scipy.sparse.csgraph import connected_components
 
 _BAND = 32
 """Rows of a thumbnail that are worked on at once."""
@@ -94,11 +95,22 @@ def _along(mask_hw: NDArray[np.bool_], axis: int, radius: int, join: Callable[..
 
 
 def pieces(mask_hw: NDArray[np.bool_], below: float) -> NDArray[np.bool_]:
-    """Return the connected pieces (4 neighbours) of fewer than ``below`` pixels."""
-    labels_hw, count = ndimage.label(mask_hw)
-    small = np.bincount(labels_hw.ravel(), minlength=count + 1) < below
-    small[0] = False
-    if not small.any():
-        return np.zeros_like(mask_hw)
-    taken: NDArray[np.bool_] = np.take(small, labels_hw)
-    return taken
+    """Return the connected pieces (4 neighbours) of fewer than ``below`` pixels.
+
+    Pieces are joined from runs of pixels along rows, of which there are far fewer than pixels.
+    """
+    height, width = mask_hw.shape
+    flat = np.zeros((height, width + 1), dtype=np.int8)  # a column of gaps, so that no run goes on in the next row
+    flat[:, :width] = mask_hw
+    steps = np.diff(flat.ravel(), prepend=np.int8(0))
+    start, stop = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    first = np.searchsorted(stop, start + width + 1, side="right")  # the runs below that touch
+    counts = np.maximum(np.searchsorted(start, stop + width + 1, side="left") - first, 0)
+    upper = np.repeat(np.arange(len(start)), counts)
+    lower = np.arange(len(upper)) + np.repeat(first - np.cumsum(counts) + counts, counts)
+    links = sparse.coo_matrix((np.ones(len(upper), dtype=np.int8), (upper, lower)), shape=(len(start), len(start)))
+    piece = connected_components(links, directed=False)[1] if len(start) else np.zeros(0, dtype=np.int32)
+    small = (np.bincount(piece, weights=stop - start) < below)[piece]
+    steps[start[~small]] = 0
+    steps[stop[~small]] = 0
+    return np.cumsum(steps, dtype=np.int8).reshape(flat.shape)[:, :width].astype(bool)
