@@ -31,11 +31,7 @@ def median(values_hw: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     if size != 3:
         filtered: NDArray[np.float32] = ndimage.median_filter(values_hw, size)
         return filtered
-    padded = np.pad(values_hw, 1, mode="symmetric")
-    out = np.empty_like(values_hw)
-    for rows in bands(len(values_hw)):
-        out[rows] = _median_of_nine(padded[rows.start : rows.stop + 2])
-    return out
+    return _median_of_nine(np.pad(values_hw, 1, mode="symmetric"))
 
 
 def _median_of_nine(padded: NDArray[np.float32]) -> NDArray[np.float32]:

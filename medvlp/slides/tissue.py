@@ -80,16 +80,23 @@ def tissue_mask(slide: Slide, config: TissueConfig | None = None) -> TissueMask:
 def _find(
     rgb_hwc: NDArray[np.uint8], um: float | None, downsample: tuple[float, float], config: TissueConfig
 ) -> TissueMask:
-    saturation_hw, value_hw, hue_hw = _hsv(rgb_hwc)
-    scanned_hw = value_hw >= config.min_value
-    smooth_hw = shapes.median(saturation_hw, config.median)
+    shape, reach = rgb_hwc.shape[:2], config.median // 2
+    smooth_hw = np.empty(shape, dtype=np.float32)
+    scanned_hw, ink_hw, fold_hw = (np.zeros(shape, dtype=bool) for _ in range(3))
+    for rows in shapes.bands(len(rgb_hwc)):
+        above = min(reach, rows.start)
+        own = slice(above, above + rows.stop - rows.start)
+        saturation_hw, value_hw, hue_hw = _hsv(rgb_hwc[rows.start - above : rows.stop + reach])
+        smooth_hw[rows] = shapes.median(saturation_hw, config.median)[own]
+        saturation_hw, value_hw, hue_hw = saturation_hw[own], value_hw[own], hue_hw[own]
+        scanned_hw[rows] = value_hw >= config.min_value
+        if config.pen:
+            ink_hw[rows] = _ink(hue_hw, saturation_hw, value_hw)
+        if config.folds:
+            fold_hw[rows] = (value_hw < config.fold_value) & (saturation_hw > config.fold_saturation)
     excluded: dict[str, float] = {}
-    ink_hw = np.zeros_like(scanned_hw)
-    if config.pen:
-        ink_hw = pen_marks(hue_hw, saturation_hw, value_hw) & scanned_hw
-    fold_hw = np.zeros_like(scanned_hw)
-    if config.folds:
-        fold_hw = (value_hw < config.fold_value) & (saturation_hw > config.fold_saturation) & scanned_hw & ~ink_hw
+    ink_hw = _strokes(ink_hw) & scanned_hw
+    fold_hw &= scanned_hw & ~ink_hw
     if config.method == "fixed":
         threshold, method = config.threshold, f"fixed {config.threshold:.4f}"
     else:
@@ -108,8 +115,9 @@ def _find(
 
 def otsu(values: NDArray[np.float64]) -> float:
     """Return the threshold in [0, 1] that maximises the variance between the two sides (Otsu 1979), 0 for no values."""
-    bins = np.minimum(values * _BINS, _BINS - 1).astype(np.uint8)
-    counts = np.bincount(bins.ravel(), minlength=_BINS).astype(np.float64)
+    counts = np.zeros(_BINS)
+    for part in np.array_split(values.ravel(), values.size // 2**17 + 1):
+        counts += np.bincount(np.minimum(part * _BINS, _BINS - 1).astype(np.uint8), minlength=_BINS)
     if counts.sum() == 0:
         return 0.0
     centres = (np.arange(_BINS) + 0.5) / _BINS
@@ -128,29 +136,27 @@ def pen_marks(hue_hw: NDArray, saturation_hw: NDArray, value_hw: NDArray) -> NDA
         saturation_hw: 0 to 1.
         value_hw: 0 to 1.
     """
-    ink_hw = np.zeros(hue_hw.shape, dtype=bool)
-    for rows in shapes.bands(len(hue_hw)):
-        hue, saturation, value = hue_hw[rows], saturation_hw[rows], value_hw[rows]
-        cold = (hue >= 70) & (hue < 245)
-        blue = (hue >= 200) & (saturation > 0.45)
-        green = (hue < 200) & (saturation > 0.2)
-        over_tissue = (saturation > 0.12) & (value < 0.5)
-        black = (value < 0.25) & (saturation < 0.35)
-        red = ((hue < 12) | (hue > 350)) & (saturation > 0.75) & (value > 0.4)
-        ink_hw[rows] = (cold & (green | blue | over_tissue)) | black | red
-    # Strokes are wide and fade at their rims; single pixels are margin dye, pigment or noise.
+    return _strokes(_ink(hue_hw, saturation_hw, value_hw))
+
+
+def _ink(hue: NDArray, saturation: NDArray, value: NDArray) -> NDArray[np.bool_]:
+    cold = (hue >= 70) & (hue < 245)
+    blue = (hue >= 200) & (saturation > 0.45)
+    green = (hue < 200) & (saturation > 0.2)
+    over_tissue = (saturation > 0.12) & (value < 0.5)
+    black = (value < 0.25) & (saturation < 0.35)
+    red = ((hue < 12) | (hue > 350)) & (saturation > 0.75) & (value > 0.4)
+    ink: NDArray[np.bool_] = (cold & (green | blue | over_tissue)) | black | red
+    return ink
+
+
+def _strokes(ink_hw: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Strokes are wide and fade at their rims; single pixels are margin dye, pigment or noise."""
     return shapes.dilated(shapes.opened(ink_hw, 1), 2) if ink_hw.any() else ink_hw
 
 
 def _hsv(rgb_hwc: NDArray[np.uint8]) -> tuple[NDArray, NDArray, NDArray]:
     """Return saturation and value in [0, 1] and hue in degrees, which is 0 where saturation is below ``_COLOURED``."""
-    saturation_hw, value_hw, hue_hw = (np.empty(rgb_hwc.shape[:2], dtype=np.float32) for _ in range(3))
-    for rows in shapes.bands(len(rgb_hwc)):
-        saturation_hw[rows], value_hw[rows], hue_hw[rows] = _hsv_of_rows(rgb_hwc[rows])
-    return saturation_hw, value_hw, hue_hw
-
-
-def _hsv_of_rows(rgb_hwc: NDArray[np.uint8]) -> tuple[NDArray, NDArray, NDArray]:
     channels = [np.ascontiguousarray(rgb_hwc[..., channel]) for channel in range(3)]
     high, low = (join(join(*channels[:2]), channels[2]) for join in (np.maximum, np.minimum))
     span = (high - low).astype(np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import openslide  # noqa: F401  the other scripts import their readers before the clock starts as well
-import scipy.ndimage  # noqa: F401
+import scipy.ndimage
 import scipy.sparse.csgraph  # noqa: F401
 from measure import MIN_TISSUE, MPP, TILE, Found, measure
 
