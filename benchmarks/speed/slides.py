@@ -37,24 +37,24 @@ PEERS = {
     "lazyslide, level=-1": ("run_lazyslide.py", ["--level=-1"]),
     "histolab": ("run_histolab.py", []),
     "tiatoolbox": ("run_tiatoolbox.py", []),
+    "tiatoolbox, morphological": ("run_tiatoolbox.py", ["--morphological"]),
 }
-"""Scripts by name; lazyslide runs a second time on the smallest level, where it is fastest."""
+"""Scripts by name; lazyslide runs again on the smallest level, where it is fastest, tiatoolbox with a cleaned mask."""
 _SCRIPTS = Path(__file__).parent / "slides_peers"
 _LIMIT = 3600
 
 
-def once(way: str, python: str, slide: Path, result: Path, read: bool) -> dict[str, Any]:
+def once(way: str, python: str, slide: Path, result: Path, tiles: int) -> dict[str, Any]:
     """Run one tool in a new process.
 
     Raises:
         DataError: It failed; its last line is told.
     """
     script, words = ("run_ours.py", []) if way == OURS else PEERS[way]
-    command = [python, "-W", "ignore", str(_SCRIPTS / script), str(slide), str(result), *words]
+    command = [python, "-W", "ignore", str(_SCRIPTS / script), str(slide), str(result), str(tiles), *words]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     if way == OURS:
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-    command += ["--read"] if read else []
     start = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=_LIMIT)
     if done.returncode:
@@ -111,7 +111,7 @@ def compared(results: dict[str, Path], side: int) -> dict[str, dict[str, Any]]:
     return told
 
 
-def run(out: Path, peers: dict[str, str], side: int, repeats: int, read: bool) -> dict[str, Any]:
+def run(out: Path, peers: dict[str, str], side: int, repeats: int, tiles: int) -> dict[str, Any]:
     """Write the slide if it is not there, measure all tools in turns, and return the record."""
     console = Console(stderr=True, highlight=False)
     slide = out / f"slide-{side}.tif"
@@ -126,8 +126,8 @@ def run(out: Path, peers: dict[str, str], side: int, repeats: int, read: bool) -
     loads = [os.getloadavg()[0]]
     for number in range(repeats):
         for way, python in ways.items():
-            last = read and number == repeats - 1
-            rounds[way].append(once(way, python, slide, results[way], last))
+            read = tiles if number == repeats - 1 else 0
+            rounds[way].append(once(way, python, slide, results[way], read))
             console.print(f"{way}: {rounds[way][-1]['seconds']:.2f} s", markup=False)
         loads.append(os.getloadavg()[0])
     told = compared(results, side)
@@ -136,21 +136,20 @@ def run(out: Path, peers: dict[str, str], side: int, repeats: int, read: bool) -
         "side": side,
         "bytes": slide.stat().st_size,
         "repeats": repeats,
+        "tiles_read": tiles,
         "cores": len(os.sched_getaffinity(0)),
         "load": [min(loads), max(loads)],
         "tools": tools,
     }
-    for key in ("seconds", "cpu_seconds", "read_seconds", "read_cpu_seconds"):
-        others = {way: _total(one, key) for way, one in tools.items() if way != OURS and key in one}
+    for one in tools.values() if tiles else ():
+        for key in ("seconds", "cpu_seconds"):
+            one[f"all_{key}"] = one[key] + one["tiles"] * one[f"tile_{key}"]
+    for key in ("seconds", "cpu_seconds", "all_seconds", "all_cpu_seconds"):
+        others = {way: one[key] for way, one in tools.items() if way != OURS and key in one}
         if others:
             fastest = min(others, key=lambda way: others[way])
-            record[f"ratio_{key}"] = {"fastest": fastest, "ratio": others[fastest] / _total(tools[OURS], key)}
+            record[f"ratio_{key}"] = {"fastest": fastest, "ratio": others[fastest] / tools[OURS][key]}
     return record
-
-
-def _total(one: dict[str, Any], key: str) -> float:
-    """Return a figure; with reading it is that of tissue, tiles and pixels together."""
-    return float(one[key] + (one[key.removeprefix("read_")] if key.startswith("read_") else 0.0))
 
 
 def markdown(record: dict[str, Any]) -> str:
@@ -180,20 +179,22 @@ def markdown(record: dict[str, Any]) -> str:
             for way, one in tools.items()
         ),
     ]
-    if "read_seconds" in tools[OURS]:
+    if record["tiles_read"]:
         lines += [
             "",
-            "The same and then the pixels of all tiles, one after the other in one process, once:",
+            f"And with the pixels of the tiles, one after the other in one process: the first {record['tiles_read']:,}"
+            " were read once, and a tile's share of that time is multiplied by the number of tiles:",
             "",
-            "| tool | seconds in all | processor seconds | milliseconds per tile read | peak memory (GB) |",
-            "|---|---:|---:|---:|---:|",
+            "| tool | milliseconds per tile | processor milliseconds per tile | seconds in all"
+            " | processor seconds in all | peak memory (GB) |",
+            "|---|---:|---:|---:|---:|---:|",
             *(
-                f"| {way} | {_total(one, 'read_seconds'):.1f} | {_total(one, 'read_cpu_seconds'):.1f} |"
-                f" {1000 * one['read_seconds'] / max(one['tiles'], 1):.1f} | {one['read_peak_bytes'] / 1e9:.2f} |"
+                f"| {way} | {1000 * one['tile_seconds']:.1f} | {1000 * one['tile_cpu_seconds']:.1f} |"
+                f" {one['all_seconds']:.1f} | {one['all_cpu_seconds']:.1f} | {one['read_peak_bytes'] / 1e9:.2f} |"
                 for way, one in tools.items()
             ),
             "",
-            *_ratios(record, "read_", "With all pixels"),
+            *_ratios(record, "all_", "With all pixels"),
         ]
     return "\n".join(lines)
 
@@ -203,9 +204,15 @@ def _ratios(record: dict[str, Any], prefix: str, what: str) -> list[str]:
     if clock is None or processor is None:
         return []
     wanted = f" (wanted: {WANTED:g})" if not prefix else ""
+    ours, each = record["tools"][OURS], []
+    for way, one in record["tools"].items():
+        if way != OURS:
+            ratios = (one[f"{prefix}{key}"] / ours[f"{prefix}{key}"] for key in ("seconds", "cpu_seconds"))
+            each.append(f"{way} " + " / ".join(f"{ratio:.2f}" for ratio in ratios))
     return [
         f"{what}: {clock['ratio']:.2f} times as fast by the clock as the fastest peer ({clock['fastest']}),"
         f" {processor['ratio']:.2f} times by processor seconds ({processor['fastest']}){wanted}."
+        f" Clock / processor against each: {'; '.join(each)}."
     ]
 
 
@@ -234,7 +241,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/speed_slides"), help="folder of slide and results")
     parser.add_argument("--side", type=int, default=32_000, help="side of the slide, pixels")
     parser.add_argument("--repeats", type=int, default=3, help="rounds; the best counts")
-    parser.add_argument("--read", action="store_true", help="in the last round also read all tiles")
+    parser.add_argument("--read", type=int, default=500, help="tiles of which pixels are read in the last round")
     parser.add_argument("--embed", action="store_true", help="measure the embedding job instead")
     parser.add_argument("--embed-side", type=int, default=22_528, help="side of the slide that is embedded")
     parser.add_argument("--page", type=Path, help=f'page whose marks "{MARKS}" or "{EMBED_MARKS}" take the tables')

@@ -1,10 +1,11 @@
 """What the scripts of this folder share; needs NumPy alone, so that it runs in any environment.
 
-A script is called as ``python run_TOOL.py SLIDE RESULT.npz [--read]`` and prints one line of JSON.
+A script is called as ``python run_TOOL.py SLIDE RESULT.npz TILES [WORDS]`` and prints one line of JSON.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
@@ -39,13 +40,13 @@ class Found:
 
 
 def measure(version: str, tool: Callable[[str], Found]) -> None:
-    """Time a tool on the slide of the command line: mask and tiles, then if asked the pixels of all tiles.
+    """Time a tool on the slide of the command line: mask and tiles, then the pixels of the first tiles.
 
     Args:
         version: The tool's version.
         tool: Opens the slide, finds tissue and tiles.
     """
-    slide, result = sys.argv[1:3]
+    slide, result, wanted = sys.argv[1], sys.argv[2], int(sys.argv[3])
     start, cpu = time.perf_counter(), time.process_time()
     found = tool(slide)
     said = {
@@ -55,16 +56,17 @@ def measure(version: str, tool: Callable[[str], Found]) -> None:
         "peak_bytes": peak_bytes(),
     }
     coords = np.asarray(found.coords).reshape(-1, 2).astype(np.int64)
-    if "--read" in sys.argv[3:]:
+    wanted = min(wanted, len(coords))
+    if wanted:
         start, cpu, count = time.perf_counter(), time.process_time(), 0
-        for tile in found.tiles():
+        for tile in itertools.islice(found.tiles(), wanted):
             if np.asarray(tile).shape[:2] != (TILE, TILE):
                 raise ValueError(f"a tile has shape {np.asarray(tile).shape}")
             count += 1
-        said["read_seconds"] = time.perf_counter() - start
-        said["read_cpu_seconds"] = time.process_time() - cpu
+        if count != wanted:
+            raise ValueError(f"{count} of {wanted} tiles were read")
+        said["tile_seconds"] = (time.perf_counter() - start) / count
+        said["tile_cpu_seconds"] = (time.process_time() - cpu) / count
         said["read_peak_bytes"] = peak_bytes()
-        if count != len(coords):
-            raise ValueError(f"{count} tiles were read, {len(coords)} were found")
     np.savez_compressed(result, mask=np.asarray(found.mask()).astype(bool), coords=coords)
     print(json.dumps(said))

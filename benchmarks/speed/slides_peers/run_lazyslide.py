@@ -1,4 +1,4 @@
-"""lazyslide: ``pp.find_tissues`` and ``pp.tile_tissues``; a fourth argument sets the level of ``find_tissues``."""
+"""lazyslide: ``pp.find_tissues`` and ``pp.tile_tissues``; the word --level=N sets the level of ``find_tissues``."""
 
 from __future__ import annotations
 

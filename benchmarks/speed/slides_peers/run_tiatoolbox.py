@@ -1,6 +1,8 @@
-"""tiatoolbox: ``SlidingWindowPatchExtractor`` with its mask ``otsu`` (8 um per pixel on this slide)."""
+"""tiatoolbox: its sliding window with the mask ``otsu`` (a threshold alone) or ``morphological`` (also cleaned)."""
 
 from __future__ import annotations
+
+import sys
 
 import torch
 
@@ -12,10 +14,10 @@ except RuntimeError:  # its compiled part wants CUDA; nothing here does, but its
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision  # noqa: F401
 
-import tiatoolbox
-from measure import MIN_TISSUE, MPP, TILE, Found, measure
-from tiatoolbox.tools.patchextraction import get_patch_extractor
-from tiatoolbox.wsicore.wsireader import OpenSlideWSIReader
+import tiatoolbox  # noqa: E402
+from measure import MIN_TISSUE, MPP, TILE, Found, measure  # noqa: E402
+from tiatoolbox.tools.patchextraction import get_patch_extractor  # noqa: E402
+from tiatoolbox.wsicore.wsireader import OpenSlideWSIReader  # noqa: E402
 
 
 def tool(path: str) -> Found:
@@ -23,7 +25,7 @@ def tool(path: str) -> Found:
     patches = get_patch_extractor(
         "slidingwindow",
         input_img=OpenSlideWSIReader(path),
-        input_mask="otsu",
+        input_mask="morphological" if "--morphological" in sys.argv else "otsu",
         patch_size=(TILE, TILE),
         resolution=MPP,
         units="mpp",
