@@ -109,7 +109,8 @@ def _at(sums_Rw: NDArray[np.float64], row_N: NDArray[np.int64], x_N: NDArray[np.
     """Interpolate running sums; between whole pixels that is exact, for pixels are constant."""
     x_N = np.clip(x_N, 0, sums_Rw.shape[1] - 1)
     i = np.minimum(x_N.astype(np.int64), sums_Rw.shape[1] - 2)
-    return sums_Rw[row_N, i] * (1 - (x_N - i)) + sums_Rw[row_N, i + 1] * (x_N - i)
+    sums_N: NDArray[np.float64] = sums_Rw[row_N, i] * (1 - (x_N - i)) + sums_Rw[row_N, i + 1] * (x_N - i)
+    return sums_N
 
 
 def _starts(length: int, side: int, step: int, edge: str) -> NDArray[np.int64]:

@@ -113,7 +113,7 @@ def _find(
     return TissueMask(tissue_hw, downsample, excluded, method, stained_hw & (ink_hw | fold_hw))
 
 
-def otsu(values: NDArray[np.float64]) -> float:
+def otsu(values: NDArray[np.floating]) -> float:
     """Return the threshold in [0, 1] that maximises the variance between the two sides (Otsu 1979), 0 for no values."""
     counts = np.zeros(_BINS)
     for part in np.array_split(values.ravel(), values.size // 2**17 + 1):

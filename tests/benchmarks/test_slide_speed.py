@@ -33,12 +33,12 @@ def test_the_slide_has_the_outline_it_says(folder):
         assert [level.size[0] for level in slide.levels] == [SIDE, SIDE // 4, SIDE // CELL]
         assert slide.mpp == 0.5
         small = slide.read(0, 0, SIDE // CELL, SIDE // CELL, level=2).astype(int)
-        full = slide.read(0, 0, SIDE, SIDE).reshape(SIDE // CELL, CELL, SIDE // CELL, CELL, 3)
+        full = slide.read(0, 0, SIDE, SIDE).reshape(SIDE // CELL, CELL, SIDE // CELL, CELL, 3).mean((1, 3))
     assert 0.2 < truth.mean() < 0.4
     glass = ~ndimage.binary_dilation(truth, iterations=2)  # JPEG lets colour run a little over the outline
-    assert (np.ptp(small[glass], axis=-1) < 12).all()
-    assert (np.ptp(small[truth], axis=-1) > 12).mean() > 0.9
-    assert np.abs(full.mean((1, 3)) - small).mean() < 2.0
+    assert (np.ptp(full[glass], axis=-1) < 5).all()
+    assert (np.ptp(full[truth], axis=-1) > 12).mean() > 0.9
+    assert np.abs(full - small).mean() < 2.0
     with pytest.raises(ConfigError, match="multiple of 256"):
         write_slide(folder / "odd.tif", 1000)
 
