@@ -243,7 +243,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=3, help="rounds; the best counts")
     parser.add_argument("--read", type=int, default=500, help="tiles of which pixels are read in the last round")
     parser.add_argument("--embed", action="store_true", help="measure the embedding job instead")
-    parser.add_argument("--embed-side", type=int, default=22_528, help="side of the slide that is embedded")
+    parser.add_argument("--embed-side", type=int, default=20_480, help="side of the slide that is embedded")
     parser.add_argument("--page", type=Path, help=f'page whose marks "{MARKS}" or "{EMBED_MARKS}" take the tables')
     arguments = parser.parse_args()
     try:
