@@ -39,9 +39,9 @@ class OpenSlideBackend:
             # A handle that failed once fails for ever; the next read opens another.
             self.close()
             raise DecodeError(type(error).__name__) from error
-        if region.getextrema()[3][0] < 255:
+        if region.getchannel("A").getextrema()[0] < 255:
             region = Image.alpha_composite(Image.new("RGBA", region.size, (255, 255, 255, 255)), region)
-        return np.array(region)[..., :3]
+        return np.array(region.convert("RGB"))
 
     def close(self) -> None:
         """Release the file."""

@@ -1,15 +1,16 @@
 """Where the tiles of a slide lie: a regular grid at a target resolution, thinned to tissue.
 
-Shape letters: N tiles, X = 2 (x, y), h, w pixels of a mask.
+Shape letters: N tiles, X = 2 (x, y), h, w pixels of a mask, R rows of tiles, k mask rows of one.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from scipy import sparse
 
 from medvlp.config import Config
 from medvlp.errors import DataError
@@ -83,29 +84,33 @@ def tissue_share(
         slide_size: (width, height), level-0 pixels.
     """
     height, width = mask.mask_hw.shape
-    integral = np.zeros((height + 1, width + 1), dtype=np.int32)
-    np.cumsum(mask.mask_hw, axis=1, dtype=np.int32, out=integral[1:, 1:])
-    np.cumsum(integral, axis=0, out=integral)
-    left, right = (np.minimum(coords_NX[:, 0] + d, slide_size[0]) / mask.downsample[0] for d in (0, side))
-    top, bottom = (np.minimum(coords_NX[:, 1] + d, slide_size[1]) / mask.downsample[1] for d in (0, side))
-    area = (
-        _at(integral, right, bottom)
-        - _at(integral, left, bottom)
-        - _at(integral, right, top)
-        + _at(integral, left, top)
-    )
+    x_N, y_N = coords_NX[:, 0], coords_NX[:, 1]
+    top_R, row_N = np.unique(y_N, return_inverse=True)  # tiles of a grid share few rows
+    weights_Rh = _weights(top_R, side, slide_size[1], mask.downsample[1], height)
+    sums_Rw = np.zeros((len(top_R), width + 1))
+    np.cumsum(weights_Rh @ mask.mask_hw.astype(np.float32), axis=1, out=sums_Rw[:, 1:])
+    left_N, right_N = (np.clip(x_N + d, 0, slide_size[0]) / mask.downsample[0] for d in (0, side))
+    area_N = _at(sums_Rw, row_N, right_N) - _at(sums_Rw, row_N, left_N)
     pixels = side * side / (mask.downsample[0] * mask.downsample[1])
-    return np.clip(area / pixels, 0.0, 1.0).astype(np.float32)
+    return np.clip(area_N / pixels, 0.0, 1.0).astype(np.float32)
 
 
-def _at(integral: NDArray[np.int32], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Interpolate an integral image; between its points that is exact, for pixels are constant."""
-    x, y = np.clip(x, 0, integral.shape[1] - 1), np.clip(y, 0, integral.shape[0] - 1)
-    i, j = np.minimum(x.astype(np.int64), integral.shape[1] - 2), np.minimum(y.astype(np.int64), integral.shape[0] - 2)
-    u, v = x - i, y - j
-    upper = integral[j, i] * (1 - u) + integral[j, i + 1] * u
-    lower = integral[j + 1, i] * (1 - u) + integral[j + 1, i + 1] * u
-    return upper * (1 - v) + lower * v
+def _weights(top_R: NDArray[np.int64], side: int, limit: int, downsample: float, height: int) -> Any:
+    """Return the sparse (R, height) matrix of how much of each mask row lies within each row of tiles."""
+    start_R, stop_R = (np.clip(top_R + d, 0, limit) / downsample for d in (0, side))
+    row_Rk = np.floor(start_R).astype(np.int64)[:, None] + np.arange(int(side / downsample) + 2)
+    share_Rk = np.minimum(stop_R[:, None], row_Rk + 1) - np.maximum(start_R[:, None], row_Rk)
+    ends = np.arange(len(top_R) + 1) * row_Rk.shape[1]
+    entries = (share_Rk.clip(min=0).astype(np.float32).ravel(), row_Rk.clip(max=height - 1).ravel(), ends)
+    return sparse.csr_matrix(entries, shape=(len(top_R), height))
+
+
+def _at(sums_Rw: NDArray[np.float64], row_N: NDArray[np.int64], x_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Interpolate running sums; between whole pixels that is exact, for pixels are constant."""
+    x_N = np.clip(x_N, 0, sums_Rw.shape[1] - 1)
+    i = np.minimum(x_N.astype(np.int64), sums_Rw.shape[1] - 2)
+    sums_N: NDArray[np.float64] = sums_Rw[row_N, i] * (1 - (x_N - i)) + sums_Rw[row_N, i + 1] * (x_N - i)
+    return sums_N
 
 
 def _starts(length: int, side: int, step: int, edge: str) -> NDArray[np.int64]:

@@ -10,13 +10,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy import ndimage
 
 from medvlp.config import Config
+from medvlp.slides import shapes
 from medvlp.slides.reader import Slide
 from medvlp.slides.types import TissueMask
 
 _BINS = 256
+_COLOURED = 0.1
+"""Hue is found where saturation is above this, less than any rule about hue asks for."""
 
 
 class TissueConfig(Config):
@@ -78,21 +80,29 @@ def tissue_mask(slide: Slide, config: TissueConfig | None = None) -> TissueMask:
 def _find(
     rgb_hwc: NDArray[np.uint8], um: float | None, downsample: tuple[float, float], config: TissueConfig
 ) -> TissueMask:
-    saturation_hw, value_hw, hue_hw = _hsv(rgb_hwc)
-    scanned_hw = value_hw >= config.min_value
-    smooth_hw = ndimage.median_filter(saturation_hw, config.median) if config.median > 1 else saturation_hw
+    shape, reach = rgb_hwc.shape[:2], config.median // 2
+    smooth_hw = np.empty(shape, dtype=np.float32)
+    scanned_hw, ink_hw, fold_hw = (np.zeros(shape, dtype=bool) for _ in range(3))
+    for rows in shapes.bands(len(rgb_hwc)):
+        above = min(reach, rows.start)
+        own = slice(above, above + rows.stop - rows.start)
+        saturation_hw, value_hw, hue_hw = _hsv(rgb_hwc[rows.start - above : rows.stop + reach])
+        smooth_hw[rows] = shapes.median(saturation_hw, config.median)[own]
+        saturation_hw, value_hw, hue_hw = saturation_hw[own], value_hw[own], hue_hw[own]
+        scanned_hw[rows] = value_hw >= config.min_value
+        if config.pen:
+            ink_hw[rows] = _ink(hue_hw, saturation_hw, value_hw)
+        if config.folds:
+            fold_hw[rows] = (value_hw < config.fold_value) & (saturation_hw > config.fold_saturation)
     excluded: dict[str, float] = {}
-    ink_hw = np.zeros_like(scanned_hw)
-    if config.pen:
-        ink_hw = pen_marks(hue_hw, saturation_hw, value_hw) & scanned_hw
-    fold_hw = np.zeros_like(scanned_hw)
-    if config.folds:
-        fold_hw = (value_hw < config.fold_value) & (saturation_hw > config.fold_saturation) & scanned_hw & ~ink_hw
+    ink_hw = _strokes(ink_hw) & scanned_hw
+    fold_hw &= scanned_hw & ~ink_hw
     if config.method == "fixed":
         threshold, method = config.threshold, f"fixed {config.threshold:.4f}"
     else:
         # Ink and unscanned area have saturations of their own, which would draw the threshold away from tissue.
-        found = otsu(smooth_hw[scanned_hw & ~ink_hw])
+        counted_hw = scanned_hw & ~ink_hw
+        found = otsu(smooth_hw if counted_hw.all() else smooth_hw[counted_hw])
         threshold = min(max(found, config.min_saturation), config.max_saturation)
         method = f"otsu {found:.4f}, used {threshold:.4f}"
     stained_hw = (smooth_hw > threshold) & scanned_hw
@@ -103,9 +113,11 @@ def _find(
     return TissueMask(tissue_hw, downsample, excluded, method, stained_hw & (ink_hw | fold_hw))
 
 
-def otsu(values: NDArray[np.float64]) -> float:
+def otsu(values: NDArray[np.floating]) -> float:
     """Return the threshold in [0, 1] that maximises the variance between the two sides (Otsu 1979), 0 for no values."""
-    counts = np.histogram(values, bins=_BINS, range=(0.0, 1.0))[0].astype(np.float64)
+    counts = np.zeros(_BINS)
+    for part in np.array_split(values.ravel(), values.size // 2**17 + 1):
+        counts += np.bincount(np.minimum(part * _BINS, _BINS - 1).astype(np.uint8), minlength=_BINS)
     if counts.sum() == 0:
         return 0.0
     centres = (np.arange(_BINS) + 0.5) / _BINS
@@ -124,30 +136,44 @@ def pen_marks(hue_hw: NDArray, saturation_hw: NDArray, value_hw: NDArray) -> NDA
         saturation_hw: 0 to 1.
         value_hw: 0 to 1.
     """
-    green_hw = (hue_hw >= 70) & (hue_hw < 200) & (saturation_hw > 0.2)
-    blue_hw = (hue_hw >= 200) & (hue_hw < 245) & (saturation_hw > 0.45)
-    over_tissue_hw = (hue_hw >= 70) & (hue_hw < 245) & (saturation_hw > 0.12) & (value_hw < 0.5)
-    black_hw = (value_hw < 0.25) & (saturation_hw < 0.35)
-    red_hw = ((hue_hw < 12) | (hue_hw > 350)) & (saturation_hw > 0.75) & (value_hw > 0.4)
-    ink_hw = green_hw | blue_hw | over_tissue_hw | black_hw | red_hw
-    # Strokes are wide and fade at their rims; single pixels are margin dye, pigment or noise.
-    return ndimage.binary_dilation(ndimage.binary_opening(ink_hw, np.ones((3, 3))), np.ones((3, 3)), iterations=2)
+    return _strokes(_ink(hue_hw, saturation_hw, value_hw))
+
+
+def _ink(hue: NDArray, saturation: NDArray, value: NDArray) -> NDArray[np.bool_]:
+    cold = (hue >= 70) & (hue < 245)
+    blue = (hue >= 200) & (saturation > 0.45)
+    green = (hue < 200) & (saturation > 0.2)
+    over_tissue = (saturation > 0.12) & (value < 0.5)
+    black = (value < 0.25) & (saturation < 0.35)
+    red = ((hue < 12) | (hue > 350)) & (saturation > 0.75) & (value > 0.4)
+    ink: NDArray[np.bool_] = (cold & (green | blue | over_tissue)) | black | red
+    return ink
+
+
+def _strokes(ink_hw: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Strokes are wide and fade at their rims; single pixels are margin dye, pigment or noise."""
+    return shapes.dilated(shapes.opened(ink_hw, 1), 2) if ink_hw.any() else ink_hw
 
 
 def _hsv(rgb_hwc: NDArray[np.uint8]) -> tuple[NDArray, NDArray, NDArray]:
-    """Return saturation and value in [0, 1] and hue in degrees."""
-    rgb = rgb_hwc.astype(np.float32)
-    high, low = rgb.max(-1), rgb.min(-1)
-    span = high - low
-    saturation_hw = np.divide(span, high, out=np.zeros_like(span), where=high > 0)
-    red, green, blue = (rgb[..., channel] for channel in range(3))
-    safe = np.where(span > 0, span, 1.0)
-    hue_hw = np.select(
-        [span == 0, high == red, high == green],
-        [0.0, ((green - blue) / safe) % 6, (blue - red) / safe + 2],
-        (red - green) / safe + 4,
-    )
-    return saturation_hw, high / 255.0, hue_hw * 60.0
+    """Return saturation and value in [0, 1] and hue in degrees, which is 0 where saturation is below ``_COLOURED``."""
+    channels = [np.ascontiguousarray(rgb_hwc[..., channel]) for channel in range(3)]
+    high, low = (join(join(*channels[:2]), channels[2]) for join in (np.maximum, np.minimum))
+    span = (high - low).astype(np.float32)
+    top = high.astype(np.float32)
+    saturation_hw = span / np.maximum(top, 1.0)
+    hue_hw = np.zeros_like(top)
+    coloured_hw = saturation_hw > _COLOURED
+    if coloured_hw.any():
+        red, green, blue = (channel[coloured_hw].astype(np.float32) for channel in channels)
+        most, spread = top[coloured_hw], span[coloured_hw]
+        hue = np.where(
+            most == red,
+            ((green - blue) / spread) % 6,
+            np.where(most == green, (blue - red) / spread + 2, (red - green) / spread + 4),
+        )
+        hue_hw[coloured_hw] = hue * 60.0
+    return saturation_hw, top / 255.0, hue_hw
 
 
 def _clean(
@@ -166,21 +192,10 @@ def _clean(
         min_area, max_hole = config.min_area_um2 / um**2, config.max_hole_um2 / um**2
     tissue_hw = stained_hw
     if radius > 0:
-        padded = np.pad(tissue_hw, radius, mode="edge")
-        y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-        closed = ndimage.binary_closing(padded, x**2 + y**2 <= radius**2)
-        tissue_hw = closed[radius:-radius, radius:-radius]
-    tissue_hw = tissue_hw | _pieces(~tissue_hw, below=max_hole)
+        tissue_hw = shapes.closed(tissue_hw, radius)
+    tissue_hw = tissue_hw | shapes.pieces(~tissue_hw, below=max_hole)
     tissue_hw = tissue_hw & ~not_tissue_hw
-    specks_hw = _pieces(tissue_hw, below=min_area)
+    specks_hw = shapes.pieces(tissue_hw, below=min_area)
     if specks_hw.any():
         excluded["speck"] = float(specks_hw.mean())
     return tissue_hw & ~specks_hw
-
-
-def _pieces(mask_hw: NDArray[np.bool_], below: float) -> NDArray[np.bool_]:
-    """Return the connected pieces of fewer than ``below`` pixels."""
-    labels_hw, count = ndimage.label(mask_hw)
-    small = np.bincount(labels_hw.ravel(), minlength=count + 1) < below
-    small[0] = False
-    return small[labels_hw]
