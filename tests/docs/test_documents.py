@@ -195,7 +195,7 @@ def test_some_examples_run():
     assert {page.name for page in RUNNABLE} >= {"graph.md", "data_layout.md"}
 
 
-NEED_EXTRAS = {"own_data.md", "slide_features.md", "slide_zero_shot.md", "slides.md"}
+NEED_EXTRAS = {"own_data.md", "slide_features.md", "slide_zero_shot.md", "slides.md", "viewer.md"}
 
 
 @pytest.mark.parametrize(
