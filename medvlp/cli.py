@@ -18,7 +18,7 @@ from medvlp.cli_pairs import pairs_app
 from medvlp.cli_predict import predict
 from medvlp.cli_serve import serve
 from medvlp.cli_slides import slide_app, slides_settings
-from medvlp.cli_survival import survival
+from medvlp.cli_survival import embed_cases, survival
 from medvlp.cli_weights import weights_app
 from medvlp.errors import ConfigError, MedvlpError
 
@@ -54,6 +54,7 @@ app.command()(diagnose)
 app.command()(serve)
 app.command()(deid)
 app.command()(link)
+app.command()(embed_cases)
 app.command()(survival)
 app.add_typer(pairs_app, name="pairs")
 app.add_typer(slide_app, name="slide")

@@ -37,7 +37,8 @@ class Made:
     """The folder of cases and what is known about them.
 
     Attributes:
-        folder: Holds ``cases.csv``, ``shuffled.csv``, ``genes.csv``, ``tiles.csv``, ``features/`` and ``scattered/``.
+        folder: Holds ``cases.csv``, ``complete.csv`` (the same without gaps, to embed every case), ``shuffled.csv``,
+            ``genes.csv``, ``tiles.csv``, ``features/`` and ``scattered/``.
         cases: Facts by case: split, cancer, bands, share of each kind.
         images: Facts by image: file, kind, part (train or test).
         digest: Of everything.
@@ -57,7 +58,8 @@ def make(config: MstarBenchmarkConfig, folder: Path) -> Made:
     """
     keys = {"genes", "cancers", "gene_sets", "images", "relation", "encoder", "cases", "split", "data_seed"}
     digest = sha256_json([__version__, {name: config.model_dump(mode="json")[name] for name in sorted(keys)}])
-    if not ((folder / MANIFEST).is_file() and read_json(folder / MANIFEST).get("made_from") == digest):
+    manifest = read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    if manifest.get("made_from") != digest or "complete.csv" not in manifest.get("files", {}):
         with atomic_folder(folder, replace=folder.exists()) as partial:
             _write(config, partial)
             write_manifest(partial, {"format": "medvlp-mstar-cases-1", "made_from": digest})
@@ -82,7 +84,8 @@ def _write(config: MstarBenchmarkConfig, folder: Path) -> None:
     images = _images(config)
     features_NI = _embedded(config, [str(image["file"]) for image in images])
     drawn = _slides(config, folder, keys, split_C, found, images, features_NI)
-    rows = _rows(config, keys, cancers, split_C, found)
+    complete, rows = _rows(config, keys, cancers, split_C, found)
+    _table(folder / "complete.csv", HEAD, complete)
     _table(folder / "cases.csv", HEAD, rows)
     _table(folder / "shuffled.csv", HEAD, shuffled(rows, config.data_seed))
     _table(folder / "tiles.csv", ["slide", "tile", "image"], drawn)
@@ -181,8 +184,9 @@ def _feature_file(path: Path, features_TI: NDArray[np.float32], coords_TX: NDArr
 
 def _rows(
     config: MstarBenchmarkConfig, keys: list[str], cancers: list[str], split_C: NDArray[Any], found: Truth
-) -> list[dict[str, Any]]:
-    rows = []
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the rows as they would be complete, and as they are, with gaps in training cases."""
+    complete, rows = [], []
     for number, key in enumerate(keys):
         rng = np.random.default_rng([config.data_seed, 4, number])
         text = report(found.share_CK[number], bool(found.bands_C[number]), config.relation, rng)
@@ -194,12 +198,13 @@ def _rows(
             "report": text,
             "genes": key,
         }
+        complete.append(dict(row))
         if split_C[number] == "train":
             for name in ("slide", "report", "genes"):
                 if rng.random() < config.relation.missing:
                     row[name] = ""
         rows.append(row)
-    return rows
+    return complete, rows
 
 
 def shuffled(rows: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:

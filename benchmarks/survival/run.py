@@ -16,10 +16,10 @@ from medvlp import __version__
 from medvlp.config import resolve_path
 from medvlp.data.survival_table import Fold, SurvivalTable, read_folds, read_survival_table, tcga_endpoint, usable_folds
 from medvlp.finetune.survival import cross_validate
-from medvlp.finetune.survival_config import Noise
+from medvlp.finetune.survival_config import Noise, Vectors
 from medvlp.finetune.survival_features import Block, common_cases, read_block
 from medvlp.finetune.survival_scores import Answers
-from medvlp.io import sha256_file
+from medvlp.io import sha256_file, sha256_json
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def run(config: SurvivalBenchmarkConfig, out: Path) -> Iterator[Cell]:
             for key, arm in config.arms.items():
                 identity = [*made_from, arm.model_dump(mode="json", exclude={"title"})]
                 identity.append([cohort.sources[source].model_dump(mode="json") for source in arm.features])
+                identity += _vector_digests(cohort, arm)
                 record = records.once(
                     out / f"{name}-{endpoint}-{key}.json",
                     identity,
@@ -89,3 +90,11 @@ def _digests(cohort: Cohort) -> list[str]:
     for source in cohort.sources.values():
         paths |= {str(value) for key, value in source.model_dump().items() if key in {"table", "sets"}}
     return [sha256_file(resolve_path(path)) for path in sorted(paths)]
+
+
+def _vector_digests(cohort: Cohort, arm: Arm) -> list[str]:
+    """Digest the vectors of an arm that has any; the others do not depend on them."""
+    folders = [
+        resolve_path(source.folder) for name in arm.features if isinstance(source := cohort.sources[name], Vectors)
+    ]
+    return [sha256_json({file.name: sha256_file(file) for file in sorted(folder.glob("*.npy"))}) for folder in folders]

@@ -109,8 +109,12 @@ class Cases:
         return [case for case in self.items if case.split == name]
 
 
-def read_cases(data: CaseData) -> Cases:
+def read_cases(data: CaseData, *, training: bool = True) -> Cases:
     """Read the tables and look for the files.
+
+    Args:
+        data: Settings.
+        training: A gene table that no training case uses is left out, as a model could not learn to read it.
 
     Raises:
         DataError: If a column is missing, a split is unknown, or the rows of a case contradict one another.
@@ -140,7 +144,7 @@ def read_cases(data: CaseData) -> Cases:
             ledger.keep()
         else:
             ledger.drop(key, "case without any modality")
-    if genes is not None and not any(case.gene_row is not None for case in items if case.split == "train"):
+    if training and genes is not None and not any(case.gene_row is not None for case in items if case.split == "train"):
         ledger.drop(data.genes, "gene table without a training case")
         genes, items = None, [replace(case, gene_row=None) for case in items]
     files = sorted((file.name, file.stat().st_size) for case in items for file in case.slides)

@@ -132,6 +132,12 @@ def test_cases_on_disk(config, tmp_path):
     assert {row["cancer"] for row in rows} == {"one", "two"}
     assert all(row["slide"] and row["report"] and row["genes"] for row in rows if row["split"] != "train")
     assert any(not row["genes"] for row in rows if row["split"] == "train")
+    with (made.folder / "complete.csv").open(encoding="utf-8") as stream:
+        complete = list(csv.DictReader(stream))
+    assert all(all(row.values()) for row in complete)
+    for row, full in zip(rows, complete, strict=True):
+        assert row == {name: row[name] and value for name, value in full.items()}
+        assert (made.folder / "features" / full["slide"]).is_file()
     part = {image["file"]: image["part"] for image in made.images}
     with (made.folder / "tiles.csv").open(encoding="utf-8") as stream:
         used = {(row["slide"], part[row["image"]]) for row in csv.DictReader(stream)}

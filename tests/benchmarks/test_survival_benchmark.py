@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from finetune.survival_cases import halves, made_up
 
@@ -73,6 +74,29 @@ def test_noise_is_drawn_anew_for_each_repetition(config, tmp_path):
     loaded = SurvivalBenchmarkConfig.model_validate_json(json.dumps(config))
     (cell,) = run(loaded, tmp_path / "out")
     assert cell.runs[0][0].risk_N.tolist() != cell.runs[1][0].risk_N.tolist()
+
+
+def test_other_vectors_are_another_arm(config, tmp_path, monkeypatch):
+    """The arms that read vectors are fitted anew when the vectors change, and no others."""
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    rows = (tmp_path / "t.csv").read_text().splitlines()[1:]
+    for row in rows:
+        case, *_, x, y = row.split(",")
+        np.save(folder / f"{case}.npy", np.array([float(y), 0.0]))
+    config["cohorts"]["made"]["sources"]["vectors"] = {"name": "vectors", "folder": str(folder)}
+    arms = config["arms"]
+    config["arms"] = {"floor": arms["floor"], "vectors": {**arms["real"], "features": ["vectors"]}}
+    loaded = SurvivalBenchmarkConfig.model_validate_json(json.dumps(config))
+    (*_, before) = build(loaded, run(loaded, tmp_path / "out"))
+    for row in rows:
+        case, *_, x, y = row.split(",")
+        np.save(folder / f"{case}.npy", np.array([float(x), 0.0]))
+    done = []
+    monkeypatch.setattr(records.console, "print", done.append)
+    (*_, after) = build(loaded, run(loaded, tmp_path / "out"))
+    assert done == ["[bold]made-os-vectors[/bold]"]
+    assert after["rows"][1]["concordance"]["value"] > before["rows"][1]["concordance"]["value"] + 0.1
 
 
 @pytest.mark.parametrize(
