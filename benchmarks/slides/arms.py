@@ -39,8 +39,8 @@ TITLES = {
 SEEDED = (TRAINED, PERMUTED, START)
 
 
-def prepare_training(found: PlantedSlides, digest: str, out: Path) -> dict[str, PairsStore]:
-    """Write the pairs store of the training images and its copy with permuted labels; open what is there."""
+def prepare_training(found: PlantedSlides, digest: str, out: Path) -> PairsStore:
+    """Write the pairs store of the training images; open what is there."""
     folder = out / "real"
     if not _made_from(folder, digest):
         overrides = [f"source.images={found.folder}", f"source.table={found.folder / TABLE}"]
@@ -48,12 +48,19 @@ def prepare_training(found: PlantedSlides, digest: str, out: Path) -> dict[str, 
         assert isinstance(settings, PairsConfig)
         prepare(settings, folder, overwrite=True)
         (folder.with_suffix(".txt")).write_text(digest, encoding="utf-8")
-    real = PairsStore.load(folder)
-    control = out / "permuted"
+    return PairsStore.load(folder)
+
+
+def permuted_copy(real: PairsStore, out: Path, seed: int) -> PairsStore:
+    """Write a store's copy with permuted labels, another permutation for each seed; open what is there.
+
+    One permutation for all seeds would be one draw of the control, however many seeds are trained on it.
+    """
+    control = out / f"permuted-{seed}"
     if not (control / MANIFEST).is_file() or read_json(control / MANIFEST).get("made_from") != real.digest:
         header = {"kind": "pairs", "made_from": real.digest}
-        PairsStore.write(control, _permuted(real, seed=0), header, classes=real.class_concepts, replace=True)
-    return {TRAINED: real, PERMUTED: PairsStore.load(control)}
+        PairsStore.write(control, _permuted(real, seed), header, classes=real.class_concepts, replace=True)
+    return PairsStore.load(control)
 
 
 def _made_from(folder: Path, digest: str) -> bool:

@@ -58,7 +58,8 @@ def _run_set(config: SlidesBenchmarkConfig, name: str, settings: SlideSet, out: 
                 f"holds no {part} slides", item=settings.slides, remedy="make some: slides.dev, slides.test"
             )
     asked = ask(found, settings)
-    stores = arms.prepare_training(found, digest, out / "stores" / name)
+    stores = out / "stores" / name
+    real = arms.prepare_training(found, digest, stores)
     records: dict[str, list[Record]] = {}
 
     def score(model: DualEncoder) -> Record:
@@ -66,11 +67,12 @@ def _run_set(config: SlidesBenchmarkConfig, name: str, settings: SlideSet, out: 
         return score_model(config, model, tiles, asked)
 
     def add(arm: str, seed: int, work: Callable[[AlignConfig], Record]) -> None:
-        recipe = arms.recipe(config, stores.get(arm, stores[arms.TRAINED]), out, seed)
+        store = arms.permuted_copy(real, stores, seed) if arm == arms.PERMUTED else real
+        recipe = arms.recipe(config, store, out, seed)
         plain = config.model_dump(
             mode="json", include={"tissue", "grid", "radius", "threshold", "specificity"}
         ) | recipe.model_dump(mode="json", exclude={"data", "cache"})
-        made_from = [__version__, digest, stores[arms.TRAINED].digest, asked.prompts.digest, arm, plain]
+        made_from = [__version__, digest, store.digest, asked.prompts.digest, arm, plain]
         file = out / name / f"{arm}-seed-{seed}.json"
         records.setdefault(arm, []).append(once(file, made_from, lambda: work(recipe)))
 
@@ -83,7 +85,7 @@ def _run_set(config: SlidesBenchmarkConfig, name: str, settings: SlideSet, out: 
         add(arms.RANDOM, config.seeds[0], lambda recipe: score(arms.random_model(recipe)))
 
     def colours(recipe: AlignConfig) -> Record:
-        answer = arms.fit_colours(stores[arms.TRAINED], list(asked.prompts.classes))
+        answer = arms.fit_colours(real, list(asked.prompts.classes))
         tiles = embed_set(config, found, digest, arms.start_model(recipe), out / "tiles")
         return score_probabilities(config, tiles, [answer(one.colour_NF) for one in tiles], asked)
 

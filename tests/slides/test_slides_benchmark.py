@@ -151,15 +151,16 @@ def test_several_normal_tissues_become_one_answer():
 
 
 def test_permuted_labels_keep_images_and_counts(slides, tmp_path):
-    stores = arms.prepare_training(slides, "digest", tmp_path)
-    real, permuted = (stores[name].split("train") for name in (arms.TRAINED, arms.PERMUTED))
+    store = arms.prepare_training(slides, "digest", tmp_path)
+    other = arms.permuted_copy(store, tmp_path, 1).split("train")
+    real, permuted = store.split("train"), arms.permuted_copy(store, tmp_path, 0).split("train")
     assert permuted.keys == real.keys
     assert [permuted.image_bytes(row) for row in range(len(real))] == [
         real.image_bytes(row) for row in range(len(real))
     ]
     labels = [split.column("label") for split in (real, permuted)]
     assert sorted(labels[0]) == sorted(labels[1])
-    assert labels[0] != labels[1]
+    assert labels[0] != labels[1] != other.column("label")
     assert {label in text.text for label, texts in zip(*(permuted.column(c) for c in ("label", "texts")), strict=True)
             for text in texts if label == "mucosa"} == {True}  # fmt: skip
 
@@ -172,7 +173,7 @@ def test_a_class_without_prompt_is_named(config, slides, tmp_path):
 
 
 def test_an_image_tower_that_learns_is_refused(config, slides, tmp_path):
-    store = arms.prepare_training(slides, "digest", tmp_path)[arms.TRAINED]
+    store = arms.prepare_training(slides, "digest", tmp_path)
     changed = config.model_copy(update={"set": [*config.set, "freeze.always=[text_tower]", "cached_features=false"]})
     with pytest.raises(ConfigError, match="image tower must stay frozen"):
         arms.recipe(changed, store, tmp_path, 0)
