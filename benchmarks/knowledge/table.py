@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.knowledge.config import FLOOR, KnowledgeTableConfig
 from benchmarks.knowledge.measure import TITLES, Question, Scores, questions
 from benchmarks.knowledge.run import Answered
-from benchmarks.knowledge.statistics import ALPHA, Difference, Measured, difference, holm, mean_difference, verdict
+from benchmarks.knowledge.statistics import verdict
 from medvlp import __version__
 
 if TYPE_CHECKING:
