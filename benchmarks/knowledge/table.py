@@ -11,6 +11,7 @@ from benchmarks.knowledge.measure import TITLES, Question, Scores, questions
 from benchmarks.knowledge.run import Answered
 from benchmarks.knowledge.statistics import verdict
 from medvlp import __version__
+from medvlp.metrics.paired import ALPHA, Difference, Measured, difference, holm, mean_difference
 
 if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
