@@ -30,7 +30,7 @@ def nonconformity(probability_NK: ArrayLike, kind: Kind = "least_ambiguous") -> 
     """
     probability_NK = np.asarray(probability_NK, dtype=np.float64)
     if kind == "least_ambiguous":
-        return 1 - probability_NK
+        return np.asarray(1.0 - probability_NK, dtype=np.float64)
     assert kind == "adaptive", kind
     order_NK = np.argsort(-probability_NK, axis=1, kind="stable")
     sorted_NK = np.take_along_axis(probability_NK, order_NK, axis=1)

@@ -141,26 +141,31 @@ def hierarchical_precision(
         shared_KK: From :func:`ancestor_overlap`.
         weight: Sample weights, (N,) or (S, N).
     """
-    shared_KK = np.asarray(shared_KK, dtype=np.float64)
-    return _share_of(shared_KK[target_N, predicted_N], np.diagonal(shared_KK)[np.asarray(predicted_N)], weight)
+    both_N, _, answer_N = _sizes(target_N, predicted_N, shared_KK)
+    return _share_of(both_N, answer_N, weight)
 
 
 def hierarchical_recall(
     target_N: ArrayLike, predicted_N: ArrayLike, shared_KK: ArrayLike, weight: ArrayLike | None = None
 ) -> Floats:
     """Nodes at or above both truth and answer over nodes at or above the truth; see :func:`hierarchical_precision`."""
-    shared_KK = np.asarray(shared_KK, dtype=np.float64)
-    return _share_of(shared_KK[target_N, predicted_N], np.diagonal(shared_KK)[np.asarray(target_N)], weight)
+    both_N, truth_N, _ = _sizes(target_N, predicted_N, shared_KK)
+    return _share_of(both_N, truth_N, weight)
 
 
 def hierarchical_f1(
     target_N: ArrayLike, predicted_N: ArrayLike, shared_KK: ArrayLike, weight: ArrayLike | None = None
 ) -> Floats:
     """Harmonic mean of hierarchical precision and recall; NaN where all truths and all answers are roots."""
-    shared_KK = np.asarray(shared_KK, dtype=np.float64)
-    size_K = np.diagonal(shared_KK)
-    both_N = size_K[np.asarray(target_N)] + size_K[np.asarray(predicted_N)]
-    return _share_of(2 * shared_KK[target_N, predicted_N], both_N, weight)
+    both_N, truth_N, answer_N = _sizes(target_N, predicted_N, shared_KK)
+    return _share_of(2 * both_N, truth_N + answer_N, weight)
+
+
+def _sizes(target_N: ArrayLike, predicted_N: ArrayLike, shared_KK: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Nodes of truth and answer together, of the truth, and of the answer, sample by sample."""
+    true_N, found_N = np.asarray(target_N, dtype=np.int64), np.asarray(predicted_N, dtype=np.int64)
+    size_KK = np.asarray(shared_KK, dtype=np.float64)
+    return size_KK[true_N, found_N], size_KK[true_N, true_N], size_KK[found_N, found_N]
 
 
 def _share_of(part_N: Floats, whole_N: Floats, weight: ArrayLike | None) -> Floats:

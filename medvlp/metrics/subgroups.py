@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,10 @@ class Subgroups:
 
     Attributes:
         rows: In order of name, ``unknown`` last.
-        gap: Highest minus lowest value over rows with ``in_gap``; its interval lies above zero even without a true gap.
-        gap_p_value: Share of random fillings of the groups, by case, with a gap as large; NaN where cases have samples in
-            several groups, where fewer than two rows count, or without permutations.
+        gap: Highest minus lowest value over rows with ``in_gap``; its interval lies above zero even without a true
+            gap.
+        gap_p_value: Share of random fillings of the groups, by case, with a gap as large; NaN where cases have samples
+            in several groups, where fewer than two rows count, or without permutations.
     """
 
     rows: tuple[Subgroup, ...]
@@ -65,8 +67,9 @@ class Subgroups:
 
 def age_bands(age_N: ArrayLike, edges: Sequence[float] = (40, 60, 80)) -> list[str | None]:
     """Return each age's band (``<40``, ``40-59``, ``60-79``, ``>=80``), None for NaN; edges are whole years, rising."""
-    assert list(edges) == sorted(set(edges)) and len(edges) > 0, "edges have to rise"
-    names = [f"<{edges[0]:g}", *(f"{a:g}-{b - 1:g}" for a, b in zip(edges, edges[1:], strict=False))]
+    assert len(edges) > 0, "no edges"
+    assert list(edges) == sorted(set(edges)), "edges have to rise"
+    names = [f"<{edges[0]:g}", *(f"{a:g}-{b - 1:g}" for a, b in pairwise(edges))]
     names.append(f">={edges[-1]:g}")
     age_N = np.asarray(age_N, dtype=np.float64)
     band_N = np.searchsorted(np.asarray(edges, dtype=np.float64), age_N, side="right")
@@ -96,6 +99,9 @@ def by_subgroup(
         seed: Seed of draws and permutations.
         level: Coverage of the intervals.
     """
+    nan = float("nan")
+    if len(group_N) == 0:
+        return Subgroups((), Interval(nan, nan, nan, 0), nan)
     label_N = np.array([_label(group) for group in group_N], dtype=object)
     names = sorted(set(label_N) - {UNKNOWN}) + ([UNKNOWN] if UNKNOWN in label_N else [])
     code_N = np.array([names.index(label) for label in label_N], dtype=np.int64)
@@ -107,14 +113,12 @@ def by_subgroup(
     for weight_SN in draw_weights(case_N, num_draws, seed):
         own = [_values(statistic, weight_SN * member_N) for member_N in plain_GN]
         rest = [_values(statistic, weight_SN * (1 - member_N)) for member_N in plain_GN]
-        parts.append(np.stack([np.stack(own), np.stack(rest)]) if names else np.zeros((2, 0, len(weight_SN))))
+        parts.append(np.stack([np.stack(own), np.stack(rest)]))
     drawn_2GS = np.concatenate(parts, axis=2) if parts else np.zeros((2, len(names), 0))
+    # A difference to the rest is as uncertain as the smaller of the two sides.
+    fewer_G = [min(cases_G[g], len(np.unique(case_index_N[code_N != g]))) for g in range(len(names))]
     differences = [
-        of_draws(
-            float(value_G[g] - rest_G[g]),
-            drawn_2GS[0, g] - drawn_2GS[1, g],
-            _smaller(cases_G[g], case_index_N, code_N, g),
-        )
+        of_draws(float(value_G[g] - rest_G[g]), drawn_2GS[0, g] - drawn_2GS[1, g], int(fewer_G[g]))
         for g in range(len(names))
     ]
     corrected = holm([found.p_value for found in differences])
@@ -132,7 +136,6 @@ def by_subgroup(
         for g, name in enumerate(names)
     )
     if counts_G.sum() < 2:
-        nan = float("nan")
         return Subgroups(rows, Interval(nan, nan, nan, 0), nan)
     gap = float(np.ptp(value_G[counts_G]))
     gap_interval = interval(gap, np.ptp(drawn_2GS[0, counts_G], axis=0), int(cases_G[counts_G].min()), level)
@@ -143,11 +146,6 @@ def by_subgroup(
 def _label(group: Any) -> str:
     missing = group is None or (isinstance(group, float) and np.isnan(group)) or str(group) == ""
     return UNKNOWN if missing else str(group)
-
-
-def _smaller(num_cases: int, case_index_N: NDArray[np.int64], code_N: NDArray[np.int64], group: int) -> int:
-    """Return the cases of the group or of the rest, whichever are fewer."""
-    return min(int(num_cases), len(np.unique(case_index_N[code_N != group])))
 
 
 def _values(statistic: Statistic, weight_SN: Floats) -> Floats:

@@ -20,7 +20,7 @@ from medvlp.zeroshot.classifier import Floats, refuse_test, softmax, to_numpy
 
 _SHARPEST, _FLATTEST = 1e3, 1e-3  # of 1 / temperature
 _SMALLEST = 1e-300
-HEDGES = tuple(round(0.05 * step, 2) for step in range(1, 20)) + (0.99,)
+HEDGES = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.99)
 
 
 def tempered(probability_NK: Any, temperature: float) -> Floats:
@@ -58,7 +58,7 @@ def fit_temperature(target_M: Any, probability_MK: Any, split: str) -> float:
     if np.ptp(logit_MK, axis=1).max() < 1e-12:
         return 1.0  # every class equally probable on every sample: no temperature changes anything
     low, high = _FLATTEST, _SHARPEST
-    if slope(high) <= 0:
+    if slope(high) <= 1e-12:  # rounding may leave a hair above zero
         raise DataError(
             "every answer is right, so no temperature is best", item=split, remedy="leave it at 1 or use more samples"
         )
