@@ -64,6 +64,7 @@ def check_calibration_error(function: Callable) -> None:
         confidence = rng.integers(0, 17, num) / 16 if seed % 2 else rng.random(num)
         loops = lambda r, c, b=bins: ref.calibration_error(r, c, b)  # noqa: E731
         weighted_too(function, [rng.random(num) < 0.5, confidence], {"num_bins": bins}, loops, seed)
+    near(function([False], [1 + 1e-12]), 1.0 + 1e-12, "a hair above 1 is in the last bin")
 
 
 def check_aurc(function: Callable) -> None:
@@ -168,6 +169,7 @@ def check_contrast_to_noise(function: Callable) -> None:
         near(abs(signed), expected, seed)
         if not math.isnan(expected):
             assert signed * (scores[inside].mean() - scores[~inside].mean()) >= 0
+    assert math.isnan(function(1e9 + np.array([0, 2e-7, 0, 2e-7]), [1, 1, 0, 0])), "digits that rounding makes"
 
 
 def check_pointing(function: Callable) -> None:
@@ -189,8 +191,8 @@ def check_overlap(place: int) -> Callable[[Callable], None]:
 def check_mcnemar(function: Callable) -> None:
     for seed in range(3 * NUM_CASES):
         rng = np.random.default_rng([48, seed])
-        num = (5, 40, 3000)[seed % 3]
-        first, second = rng.random(num) < 0.6, rng.random(num) < (0.6, 0.3)[seed % 2]
+        num = 3000 if seed % 60 == 0 else (5, 40)[seed % 2]
+        first, second = rng.random(num) < 0.6, rng.random(num) < (0.6, 0.3)[seed // 2 % 2]
         near(function(first, second), ref.mcnemar(first.tolist(), second.tolist()), seed)
     assert function([], []) == 1
 
@@ -216,6 +218,11 @@ def check_sign_flip(function: Callable) -> None:
         for part in sums:
             totals = [total + sign * part for total in totals for sign in (-1, 1)]
         near(function(value, case), ref.mean([float(abs(t) >= abs(sum(sums))) for t in totals]), seed)
+    # More than 12 cases: random patterns, the observed one among them.
+    assert function(np.ones(40), range(40), num_draws=199) == 1 / 200
+    assert function(np.zeros(14), range(14), num_draws=700) == 1
+    exact = sum(math.comb(15, k) for k in range(5)) / 2**14  # at least 11 of 15 signs alike
+    assert abs(function([1] * 11 + [-1] * 4, range(15), num_draws=4000) - exact) < 0.03
 
 
 def check_agreement(function: Callable) -> None:
