@@ -50,9 +50,7 @@ def never(*_):
 
 def test_hard_answers():
     compare(answers, lambda t, p, _: classification.accuracy(t, p), lambda t, p, _: oracle.accuracy_score(t, p), never)
-    compare(
-        answers, classification.balanced_accuracy, lambda t, p, _: oracle.balanced_accuracy_score(t, p), never
-    )
+    compare(answers, classification.balanced_accuracy, lambda t, p, _: oracle.balanced_accuracy_score(t, p), never)
 
 
 @pytest.mark.parametrize("average", ["macro", "weighted"])

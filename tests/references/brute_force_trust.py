@@ -25,9 +25,7 @@ def calibration_error(right: Sequence[bool], confidence: Sequence[float], num_bi
     total = 0.0
     for b in range(num_bins):
         low, high = b / num_bins, (b + 1) / num_bins
-        inside = [
-            (r, c) for r, c in zip(right, confidence, strict=True) if low < c <= high or (b == 0 and c == 0)
-        ]
+        inside = [(r, c) for r, c in zip(right, confidence, strict=True) if low < c <= high or (b == 0 and c == 0)]
         if inside:
             total += len(inside) * abs(mean([c for _, c in inside]) - mean([float(r) for r, _ in inside]))
     return total / len(right) if right else math.nan

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import brute_force_metrics as ref_graph
 import brute_force_trust as ref
 import numpy as np
-from brute_force_metric_checks import answers, closure, near, random_dag, repeated, weighted_too
+from brute_force_metric_checks import closure, near, random_dag, repeated, weighted_too
 
 NUM_CASES = 40
 
@@ -311,14 +311,14 @@ def check_hedging_curve(function: Callable) -> None:
         known = [n for n in under if not isinstance(n, tuple)]
         assert sorted(where.node_A[where.node_A >= 0].tolist()) == sorted(graph_ids.index(n) for n in known)
         curve = function(truth, probability, where, limits)
+        # Of equals the product takes the first by row; classes without a node come last.
+        row_of = {c: len(ids) * len(graph_ids) + c[1] if isinstance(c, tuple) else graph_ids.index(c) for c in under}
         for t, limit in enumerate(limits):
             given, right, worth = [], [], []
             for row, true in zip(probability, truth.tolist(), strict=True):
                 mass = {c: float(row @ np.isin(np.arange(len(ids)), list(own))) for c, own in under.items()}
                 enough = [c for c in under if mass[c] >= limit]
-                # Of equals the product takes the first by row; classes without a node come last.
-                row_of = lambda c: len(graph_ids) + c[1] if isinstance(c, tuple) else graph_ids.index(c)  # noqa: E731
-                best = min(enough, key=lambda c: (-above_count[c], -mass[c], row_of(c)), default=None)
+                best = min(enough, key=lambda c, m=mass, d=above_count, r=row_of: (-d[c], -m[c], r[c]), default=None)
                 given.append(float(best is not None))
                 hit = best is not None and true in under[best]
                 worth.append(1 - math.log(len(under[best])) / math.log(len(ids)) if hit else 0.0)
