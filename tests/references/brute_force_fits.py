@@ -16,7 +16,7 @@ def samples(seed: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([61, seed])
     num, num_classes = int(rng.integers(8, 30)), int(rng.integers(2, 5))
     truth, raw = rng.integers(0, num_classes, num), rng.integers(1, 9, (num, num_classes)).astype(float)
-    raw[np.arange(num), truth] += 3
+    raw[np.arange(num), truth] += 6
     raw[0] = 1 + 8 * (np.arange(num_classes) != truth[0])
     return truth, raw / raw.sum(1, keepdims=True)
 

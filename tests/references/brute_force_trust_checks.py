@@ -297,7 +297,7 @@ def check_hedging_curve(function: Callable) -> None:
     for seed in range(NUM_CASES):
         parents, node, ids = hierarchy_case(seed)
         graph_ids, rng = sorted(parents), np.random.default_rng([54, seed])
-        num, limits = int(rng.integers(1, 12)), (0.2, 0.5, 0.75, 1.0)
+        num, limits = int(rng.integers(1, 6)), (0.3, 0.6, 1.0)
         truth = rng.integers(0, len(ids), num)
         raw = rng.integers(1, 9, (num, len(ids))) ** 2
         probability = raw / raw.sum(1, keepdims=True)

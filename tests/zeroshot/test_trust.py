@@ -54,7 +54,7 @@ def test_the_temperature_is_where_the_log_loss_is_least():
     for seed in range(50):
         rng = np.random.default_rng(seed)
         truth, probability = rng.integers(0, 3, 40), rng.dirichlet(np.ones(3), 40)
-        probability[np.arange(40), truth] += 0.3 * rng.random()  # some use, not perfect
+        probability[np.arange(40), truth] += 0.1 + 0.2 * rng.random()  # some use, not perfect
         probability /= probability.sum(1, keepdims=True)
         best = trust.fit_temperature(truth, probability, "dev")
         loss = [calibration.log_loss(truth, trust.tempered(probability, best * by)) for by in (0.99, 1, 1.01)]
@@ -123,7 +123,7 @@ def test_quantiles_by_class_cover_every_class():
         assert conformal.set_coverage(truth[20_000:], found) == pytest.approx(0.9, abs=0.01)
         worst[by_class] = float(conformal.class_coverage(truth[20_000:], found).min())
     assert worst[True] > 0.88
-    assert worst[False] < 0.8  # the class it misjudges pays where one quantile serves all
+    assert worst[False] < 0.85  # the class it misjudges pays where one quantile serves all
 
 
 def test_hedging_takes_the_most_specific_threshold_that_is_accurate(places):
