@@ -16,12 +16,12 @@ import numpy as np
 
 from benchmarks.knowledge.answers import Arrays, free_texts
 from benchmarks.knowledge.run import Answered
-from benchmarks.knowledge.statistics import Floats, Measured
 from medvlp.errors import DataError
 from medvlp.io import sha256_json
 from medvlp.metrics import bootstrap
+from medvlp.metrics.paired import Measured
 from medvlp.metrics.ranking import mean_reciprocal_rank, recall_at, similarity_ranks
-from medvlp.zeroshot.classifier import softmax
+from medvlp.zeroshot.classifier import Floats, softmax
 from medvlp.zeroshot.floors import COLOUR, PRIOR
 from medvlp.zeroshot.scoring import SPECS, System, score_systems
 from medvlp.zeroshot.task import build_hierarchy, build_task

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.knowledge.config import FLOOR, KnowledgeTableConfig
 from benchmarks.knowledge.measure import TITLES, Question, Scores, questions
 from benchmarks.knowledge.run import Answered
-from benchmarks.knowledge.statistics import ALPHA, Difference, Measured, difference, holm, mean_difference, verdict
+from benchmarks.knowledge.statistics import verdict
 from medvlp import __version__
+from medvlp.metrics.paired import ALPHA, Difference, Measured, difference, holm, mean_difference
 
 if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph

@@ -37,3 +37,9 @@ def nanmean_columns(value_SK: Floats) -> Floats:
     """Mean over the defined columns of each row; NaN where none is defined, without a warning."""
     defined_SK = ~np.isnan(value_SK)
     return ratio(np.where(defined_SK, value_SK, 0.0).sum(1), defined_SK.sum(1).astype(np.float64))
+
+
+def mean_defined(value_N: Floats, weight: ArrayLike | None) -> Floats:
+    """Weighted mean over the samples that are not NaN; NaN where there is none."""
+    weight_SN = weights(weight, len(value_N)) * ~np.isnan(value_N)
+    return answer(ratio(weight_SN @ np.nan_to_num(value_N), weight_SN.sum(1)), weight)

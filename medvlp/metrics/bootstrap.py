@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from medvlp.metrics._weighted import Floats
 
+_BLOCK_NUMBERS = 4_000_000
+
 Statistic = Callable[[Any], Any]
 """Takes weights: None for the plain value, (S, N) for draws; returns a 0-d array or (S,)."""
 
@@ -32,8 +34,16 @@ class Interval:
     num_draws: int
 
 
-def draw_weights(case_N: Sequence[Any], num_draws: int, seed: int, block: int = 50) -> Iterator[Floats]:
-    """Yield blocks of bootstrap weights (<= block, N): how often each sample's case was drawn."""
+def draw_weights(case_N: Sequence[Any], num_draws: int, seed: int, block: int | None = None) -> Iterator[Floats]:
+    """Yield blocks of bootstrap weights (<= block, N): how often each sample's case was drawn.
+
+    Args:
+        case_N: Case of each sample.
+        num_draws: Draws in all.
+        seed: Seed; the draws do not depend on ``block``.
+        block: Draws at a time; None takes up to 50, and fewer of many samples, so that a block stays below 32 MB.
+    """
+    block = min(50, max(1, _BLOCK_NUMBERS // max(1, len(case_N)))) if block is None else block
     _, case_index_N = np.unique(np.asarray(case_N), return_inverse=True)
     num_cases = int(case_index_N.max()) + 1 if len(case_index_N) > 0 else 0
     if num_cases == 0:

@@ -30,3 +30,41 @@ def expected_calibration_error(
     # The gap of a bin times its weight is |sum of (confidence - right)|, so empty bins add nothing.
     gap_SB = np.abs((weight_SN * (confidence_N - right_N)) @ member_NB)
     return answer(ratio(gap_SB.sum(1), weight_SN.sum(1)), weight)
+
+
+def brier(target_N: ArrayLike, probability_NK: ArrayLike, weight: ArrayLike | None = None) -> Floats:
+    """Mean squared distance between the probabilities and the truth, summed over classes (Brier 1950, eq. 2).
+
+    0 is best, 2 the worst for any number of classes; for two classes twice :func:`binary_brier`. NaN without samples.
+
+    Args:
+        target_N: True class numbers.
+        probability_NK: Probabilities of every class.
+        weight: Sample weights, (N,) or (S, N).
+    """
+    probability_NK = np.asarray(probability_NK, dtype=np.float64)
+    true_NK = np.asarray(target_N)[:, None] == np.arange(probability_NK.shape[1])
+    return _mean(((probability_NK - true_NK) ** 2).sum(1), weight)
+
+
+def binary_brier(target_N: ArrayLike, probability_N: ArrayLike, weight: ArrayLike | None = None) -> Floats:
+    """Mean squared distance between one class's probability and its presence; NaN without samples."""
+    target_N = np.asarray(target_N, dtype=np.float64)
+    return _mean((np.asarray(probability_N, dtype=np.float64) - target_N) ** 2, weight)
+
+
+def log_loss(target_N: ArrayLike, probability_NK: ArrayLike, weight: ArrayLike | None = None) -> Floats:
+    """Mean of ``-log`` of the true class's probability, infinite where that is 0; NaN without samples."""
+    probability_NK = np.asarray(probability_NK, dtype=np.float64)
+    true_N = probability_NK[np.arange(len(probability_NK)), np.asarray(target_N, dtype=np.int64)]
+    loss_N = np.full(len(true_N), np.inf)
+    loss_N[true_N > 0] = -np.log(true_N[true_N > 0])
+    weight_SN = weights(weight, len(loss_N))
+    # A sample that was not drawn weighs nothing even where its loss is infinite.
+    loss_SN = np.where(weight_SN > 0, loss_N, 0.0)
+    return answer(ratio((weight_SN * loss_SN).sum(1), weight_SN.sum(1)), weight)
+
+
+def _mean(value_N: Floats, weight: ArrayLike | None) -> Floats:
+    weight_SN = weights(weight, len(value_N))
+    return answer(ratio(weight_SN @ value_N, weight_SN.sum(1)), weight)

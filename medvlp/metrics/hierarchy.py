@@ -31,19 +31,32 @@ def ancestor_credit(closure_nn: Any, node_K: ArrayLike) -> Floats:
     Returns:
         (K, K) symmetric, diagonal 1.
     """
+    shared_KK = ancestor_overlap(closure_nn, node_K)
+    size_K = np.diagonal(shared_KK)
+    credit_KK = np.nan_to_num(ratio(2 * shared_KK, size_K[:, None] + size_K))
+    np.fill_diagonal(credit_KK, 1.0)
+    return credit_KK
+
+
+def ancestor_overlap(closure_nn: Any, node_K: ArrayLike) -> Floats:
+    """Return (K, K): how many nodes, roots left out, lie at or above both class i and class j.
+
+    The diagonal is the size of a class's own set: 0 for a root, 1 for a class without a node (it has itself alone).
+
+    Args:
+        closure_nn: As in :func:`ancestor_credit`.
+        node_K: As in :func:`ancestor_credit`.
+    """
     node_K = np.asarray(node_K, dtype=np.int64)
     known_K = np.flatnonzero(node_K >= 0)
-    credit_KK = np.eye(len(node_K))
+    shared_KK = np.eye(len(node_K))
     if len(known_K) == 0:
-        return credit_KK
+        return shared_KK
     is_root_n = np.asarray(closure_nn.sum(1)).ravel() == 1
     rows = closure_nn[node_K[known_K]].toarray().astype(np.float64)
     rows[:, is_root_n] = 0.0
-    size = rows.sum(1)
-    known_credit = np.nan_to_num(ratio(2 * (rows @ rows.T), size[:, None] + size[None, :]))
-    credit_KK[np.ix_(known_K, known_K)] = known_credit
-    np.fill_diagonal(credit_KK, 1.0)
-    return credit_KK
+    shared_KK[np.ix_(known_K, known_K)] = rows @ rows.T
+    return shared_KK
 
 
 def equal_or_ancestor(closure_nn: Any, node_K: ArrayLike) -> NDArray[np.bool_]:
@@ -72,6 +85,92 @@ def class_distances(distance: Callable[[str, str], int | None], concept_K: Seque
             if edges is not None:
                 out_KK[i, j] = out_KK[j, i] = edges
     return out_KK
+
+
+def climbs(parents: Callable[[str], Sequence[str]], concept_K: Sequence[str | None]) -> Floats:
+    """Edges from class i up to the nearest lowest ancestor it shares with class j (K, K); NaN where they share none.
+
+    Lowest are the shared ancestors (a class is its own) that are not above another shared one; 0 where j lies at or
+    below i. With :func:`mistake_distance` this is the mean distance from the truth to the lowest common ancestor.
+
+    Args:
+        parents: ``DiseaseGraph.parents``.
+        concept_K: Concept id of each class or None.
+    """
+    known: dict[str, dict[str, int]] = {}
+
+    def steps_up(start: str) -> dict[str, int]:
+        if start not in known:
+            found, edge = {start: 0}, [start]
+            while edge:
+                edge = [above for node in edge for above in parents(node) if _first_met(found, above, node)]
+            known[start] = found
+        return known[start]
+
+    out_KK = np.full((len(concept_K), len(concept_K)), np.nan)
+    np.fill_diagonal(out_KK, 0.0)
+    for i, first in enumerate(concept_K):
+        for j, second in enumerate(concept_K):
+            if i == j or first is None or second is None:
+                continue
+            shared = steps_up(first).keys() & steps_up(second).keys()
+            higher = {above for node in shared for above in steps_up(node) if above != node}
+            out_KK[i, j] = min((steps_up(first)[node] for node in shared - higher), default=np.nan)
+    return out_KK
+
+
+def _first_met(steps: dict[str, int], above: str, node: str) -> bool:
+    """Note how far ``above`` is, one edge beyond ``node``, unless a way as short is known."""
+    if above in steps:
+        return False
+    steps[above] = steps[node] + 1
+    return True
+
+
+def hierarchical_precision(
+    target_N: ArrayLike, predicted_N: ArrayLike, shared_KK: ArrayLike, weight: ArrayLike | None = None
+) -> Floats:
+    """Nodes at or above both truth and answer over nodes at or above the answer, summed over samples first.
+
+    Kiritchenko et al. (2006), micro-averaged, roots left out: an answer at a root claims nothing and costs nothing
+    here. NaN where every answer is a root.
+
+    Args:
+        target_N: True class numbers.
+        predicted_N: Answered class numbers.
+        shared_KK: From :func:`ancestor_overlap`.
+        weight: Sample weights, (N,) or (S, N).
+    """
+    both_N, _, answer_N = _sizes(target_N, predicted_N, shared_KK)
+    return _share_of(both_N, answer_N, weight)
+
+
+def hierarchical_recall(
+    target_N: ArrayLike, predicted_N: ArrayLike, shared_KK: ArrayLike, weight: ArrayLike | None = None
+) -> Floats:
+    """Nodes at or above both truth and answer over nodes at or above the truth; see :func:`hierarchical_precision`."""
+    both_N, truth_N, _ = _sizes(target_N, predicted_N, shared_KK)
+    return _share_of(both_N, truth_N, weight)
+
+
+def hierarchical_f1(
+    target_N: ArrayLike, predicted_N: ArrayLike, shared_KK: ArrayLike, weight: ArrayLike | None = None
+) -> Floats:
+    """Harmonic mean of hierarchical precision and recall; NaN where all truths and all answers are roots."""
+    both_N, truth_N, answer_N = _sizes(target_N, predicted_N, shared_KK)
+    return _share_of(2 * both_N, truth_N + answer_N, weight)
+
+
+def _sizes(target_N: ArrayLike, predicted_N: ArrayLike, shared_KK: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Nodes of truth and answer together, of the truth, and of the answer, sample by sample."""
+    true_N, found_N = np.asarray(target_N, dtype=np.int64), np.asarray(predicted_N, dtype=np.int64)
+    size_KK = np.asarray(shared_KK, dtype=np.float64)
+    return size_KK[true_N, found_N], size_KK[true_N, true_N], size_KK[found_N, found_N]
+
+
+def _share_of(part_N: Floats, whole_N: Floats, weight: ArrayLike | None) -> Floats:
+    weight_SN = weights(weight, len(part_N))
+    return answer(ratio(weight_SN @ part_N, weight_SN @ whole_N), weight)
 
 
 def hierarchical_accuracy(

@@ -18,3 +18,17 @@ def dice(truth: ArrayLike, predicted: ArrayLike) -> float:
     if not true.any():
         return float("nan")
     return float(2 * (true & found).sum() / (true.sum() + found.sum()))
+
+
+def iou(truth: ArrayLike, predicted: ArrayLike) -> float:
+    """Common area over the joint area (Jaccard 1912); NaN where the truth is empty, as for :func:`dice`.
+
+    Args:
+        truth: True where the class is; any shape.
+        predicted: The same shape.
+    """
+    true, found = np.asarray(truth, dtype=bool), np.asarray(predicted, dtype=bool)
+    assert true.shape == found.shape, f"masks of shapes {true.shape} and {found.shape}"
+    if not true.any():
+        return float("nan")
+    return float((true & found).sum() / (true | found).sum())

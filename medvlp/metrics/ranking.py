@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medvlp.metrics._weighted import Floats, answer, ratio, weights
+from medvlp.metrics._weighted import Floats, answer, mean_defined, weights
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,12 @@ def retrieval_ranks(
 
 def recall_at(rank_Q: NDArray[np.floating], k: int, weight: ArrayLike | None = None) -> Floats:
     """Share of queries whose rank is at most ``k``; queries without a positive (NaN) do not count."""
-    return _mean_defined((rank_Q <= k).astype(np.float64), rank_Q, weight)
+    return mean_defined(np.where(np.isnan(rank_Q), np.nan, rank_Q <= k), weight)
 
 
 def mean_reciprocal_rank(rank_Q: NDArray[np.floating], weight: ArrayLike | None = None) -> Floats:
     """Mean of 1 / rank; queries without a positive (NaN) do not count."""
-    return _mean_defined(np.nan_to_num(1 / rank_Q), rank_Q, weight)
+    return mean_defined(1 / rank_Q, weight)
 
 
 def median_rank(rank_Q: NDArray[np.floating], weight: ArrayLike | None = None) -> Floats:
@@ -112,6 +112,38 @@ def median_rank(rank_Q: NDArray[np.floating], weight: ArrayLike | None = None) -
     return answer(np.where(total_S > 0, rank_Q[order_Q][place_S], np.nan), weight)
 
 
-def _mean_defined(value_Q: Floats, rank_Q: NDArray[np.floating], weight: ArrayLike | None) -> Floats:
-    weight_SQ = weights(weight, len(rank_Q)) * ~np.isnan(rank_Q)
-    return answer(ratio(weight_SQ @ value_Q, weight_SQ.sum(1)), weight)
+def ndcg(similarity_QG: ArrayLike, relevance_QG: ArrayLike, k: int | None = None) -> Floats:
+    """Normalised discounted cumulative gain of each query (Järvelin and Kekäläinen 2002, with the gain as it is).
+
+    The item at place r weighs ``1 / log2(1 + r)``; the sum is divided by that of the best order. Items of equal score
+    share their places evenly (McSherry and Najork 2008), so a constant score has the value of a random order.
+
+    Args:
+        similarity_QG: Scores, larger is better.
+        relevance_QG: Gain of each item, not negative; True and False for right and wrong.
+        k: Places counted; None counts all.
+
+    Returns:
+        (Q,), NaN for a query without relevant items; average with :func:`mean_gain`.
+    """
+    similarity_QG = np.asarray(similarity_QG, dtype=np.float64)
+    relevance_QG = np.asarray(relevance_QG, dtype=np.float64)
+    assert similarity_QG.shape == relevance_QG.shape, (similarity_QG.shape, relevance_QG.shape)
+    assert bool((relevance_QG >= 0).all()), "gains have to be zero or more"
+    num_items = similarity_QG.shape[1]
+    discount_G = 1 / np.log2(np.arange(num_items) + 2.0)
+    discount_G[num_items if k is None else k :] = 0.0
+    out_Q = np.full(len(similarity_QG), np.nan)
+    for q, (score_G, gain_G) in enumerate(zip(similarity_QG, relevance_QG, strict=True)):
+        best = np.sort(gain_G)[::-1] @ discount_G
+        if best > 0:
+            order_G = np.argsort(-score_G, kind="stable")
+            start_T = np.flatnonzero(np.append(True, np.diff(score_G[order_G]) != 0))
+            share_T = np.add.reduceat(discount_G, start_T) / np.diff(np.append(start_T, num_items))
+            out_Q[q] = np.add.reduceat(gain_G[order_G], start_T) @ share_T / best
+    return out_Q
+
+
+def mean_gain(gain_Q: NDArray[np.floating], weight: ArrayLike | None = None) -> Floats:
+    """Mean of :func:`ndcg` over queries; those without relevant items (NaN) do not count."""
+    return mean_defined(gain_Q, weight)

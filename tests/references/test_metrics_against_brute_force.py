@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Callable
 
+import brute_force_metric_checks
 import brute_force_mutants as mutation
 import pytest
 from brute_force_metric_checks import CHECKS
@@ -16,7 +17,8 @@ def load(name: str) -> Callable:
 
 
 @pytest.mark.parametrize("name", CHECKS)
-def test_metric_equals_the_loops(name: str) -> None:
+def test_metric_equals_the_loops_on_a_thousand_cases(name: str, monkeypatch) -> None:
+    monkeypatch.setattr(brute_force_metric_checks, "NUM_CASES", 1000)
     CHECKS[name](load(name))
 
 
