@@ -1,0 +1,249 @@
+"""Images that two sets share, also turned, mirrored, re-encoded, brightened or cropped by about 5 %.
+
+An image is kept as a 32 x 32 grey thumbnail and a digest of its pixels. Candidates come from sign bits of its lowest
+cosine coefficients, looked up in bands (locality-sensitive hashing, Indyk and Motwani 1998), so no N x M table is made.
+A candidate counts once the local detail of both thumbnails correlates after trying slightly cropped windows.
+
+Shape legend: N images of the tested set, M images of the set learned from, O = 8 orientations, S thumbnail side,
+K low coefficients, C candidates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.fft import dctn
+from scipy.ndimage import gaussian_filter
+
+from medvlp.errors import DataError
+
+SIDE = 32
+MIN_SIMILARITY = 0.7  # between true copies (0.78 and more) and different images (0.63 and less) of three real sets
+_LOW = 8
+_POOL, _BITS, _BANDS = 35, 12, 32  # bands of 12 of the 35 lowest coefficients: 95 % of 5 % crops share one
+_MAX_FLIPPED, _MIN_LOW_COSINE = 22, 0.75  # what a 5 % crop stays within
+_PLAIN = 2.0  # grey levels; below this spread there is nothing to recognise
+_CROP = 0.95
+_QUERIES, _CONFIRMED = 1000, 256  # images at once, candidates at once
+_POPCOUNT = np.array([bin(value).count("1") for value in range(1 << 16)], dtype=np.uint8)
+
+
+@dataclass(frozen=True)
+class Prints:
+    """What is kept of N images: keys, sha256 of size and RGB pixels, uint8 thumbnails (N, 32, 32)."""
+
+    keys: tuple[str, ...]
+    digests: tuple[str, ...]
+    small_NSS: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True)
+class Match:
+    """The image of the other set that one tested image resembles most; ``similarity`` is 1 for equal pixels."""
+
+    key: str
+    other: str
+    similarity: float
+
+
+def take_prints(images: Iterable[tuple[str, Image.Image]]) -> Prints:
+    """Fingerprint images one after the other.
+
+    Args:
+        images: Key and image; the image is not kept.
+
+    Raises:
+        DataError: If a key occurs twice.
+    """
+    digests: dict[str, str] = {}
+    small = []
+    for key, image in images:
+        if key in digests:
+            raise DataError("the key occurs twice", item=key, remedy="give every image its own key")
+        rgb = image.convert("RGB")
+        digests[key] = hashlib.sha256(f"{rgb.width}x{rgb.height}:".encode() + rgb.tobytes()).hexdigest()
+        small.append(np.asarray(rgb.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)))
+    small_NSS = np.stack(small) if small else np.zeros((0, SIDE, SIDE), np.uint8)
+    return Prints(tuple(digests), tuple(digests.values()), small_NSS)
+
+
+def equal_images(tested: Prints, learned: Prints) -> list[Match]:
+    """Return the tested images whose decoded pixels are all equal to those of a learned image."""
+    first: dict[str, str] = {}
+    for key, digest in zip(learned.keys, learned.digests, strict=True):
+        first.setdefault(digest, key)
+    pairs = zip(tested.keys, tested.digests, strict=True)
+    return [Match(key, first[digest], 1.0) for key, digest in pairs if digest in first]
+
+
+def near_images(tested: Prints, learned: Prints, min_similarity: float = MIN_SIMILARITY) -> list[Match]:
+    """Return every tested image that is a near copy of a learned one in any of the 8 orientations, with its best match.
+
+    Args:
+        tested: N images.
+        learned: M images.
+        min_similarity: Smallest correlation of local detail, in (0, 1].
+
+    Raises:
+        DataError: If ``min_similarity`` is outside (0, 1].
+    """
+    if not 0 < min_similarity <= 1:
+        raise DataError("is not in (0, 1]", item=f"min_similarity {min_similarity}", remedy="0.7 is the default")
+    low_MK, detail_MSS = _low(learned.small_NSS), _detail(learned.small_NSS)
+    tables = _Tables(low_MK > 0)
+    found = []
+    for begin in range(0, len(tested), _QUERIES):
+        turned_ONSS = _orientations(tested.small_NSS[begin : begin + _QUERIES])
+        found += _block(tested.keys[begin : begin + _QUERIES], turned_ONSS, learned.keys, low_MK, detail_MSS, tables,
+                        min_similarity)  # fmt: skip
+    return found
+
+
+def _block(
+    keys: tuple[str, ...],
+    turned_ONSS: NDArray,
+    others: tuple[str, ...],
+    low_MK: NDArray,
+    detail_MSS: NDArray,
+    tables: _Tables,
+    min_similarity: float,
+) -> list[Match]:
+    """Matches of one block of tested images, all orientations."""
+    num = turned_ONSS.shape[1]
+    turned_QSS = turned_ONSS.reshape(-1, SIDE, SIDE)
+    low_QK = _low(turned_QSS)
+    query_C, other_C = tables.candidates(low_QK > 0)
+    close = np.einsum("ck,ck->c", low_QK[query_C], low_MK[other_C]) >= _MIN_LOW_COSINE
+    query_C, other_C = query_C[close], other_C[close]
+    needed_Q, place_C = np.unique(query_C, return_inverse=True)
+    detail_QSS = _detail(turned_QSS[needed_Q])
+    similarity_C = np.zeros(len(query_C))
+    for begin in range(0, len(query_C), _CONFIRMED):
+        part = slice(begin, begin + _CONFIRMED)
+        similarity_C[part] = _aligned(detail_QSS[place_C[part]], detail_MSS[other_C[part]])
+    image_C = query_C % num
+    order_C = np.lexsort((other_C, -similarity_C, image_C))
+    _, first = np.unique(image_C[order_C], return_index=True)
+    best = order_C[first]
+    return [
+        Match(keys[image_C[c]], others[other_C[c]], float(min(similarity_C[c], 1.0)))
+        for c in best
+        if similarity_C[c] >= min_similarity
+    ]
+
+
+class _Tables:
+    """Bit patterns of the learned images, sorted per band; an image whose bits are unknown is in none."""
+
+    def __init__(self, bit_MK: NDArray[np.bool_]) -> None:
+        row, column = np.divmod(np.arange(1, _LOW * _LOW), _LOW)
+        lowest_K = np.argsort(row + column, kind="stable")[:_POOL]
+        rng = np.random.default_rng(0)
+        self.bands = [rng.choice(lowest_K, _BITS, replace=False) for _ in range(_BANDS)]
+        self.code_M = _packed(bit_MK)
+        self.rows = np.flatnonzero(bit_MK.any(1))
+        self.tables = []
+        for band in self.bands:
+            value = _band_value(bit_MK[self.rows], band)
+            order = np.argsort(value, kind="stable")
+            self.tables.append((value[order], self.rows[order]))
+
+    def candidates(self, bit_QK: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Query and learned rows (C,) that share a band and differ in few bits, each pair once."""
+        code_Q, known = _packed(bit_QK), np.flatnonzero(bit_QK.any(1))
+        total = max(1, len(self.code_M))
+        kept = [np.zeros(0, np.int64)]
+        for band, (value_M, row_M) in zip(self.bands, self.tables, strict=True):
+            value = _band_value(bit_QK[known], band)
+            begin, end = np.searchsorted(value_M, value), np.searchsorted(value_M, value, side="right")
+            for query, place in _expanded(known, begin, end):
+                other = row_M[place]
+                flipped = _POPCOUNT[(code_Q[query] ^ self.code_M[other]).view(np.uint16).reshape(-1, 4)].sum(1)
+                near = flipped <= _MAX_FLIPPED
+                kept.append(query[near] * total + other[near])
+        pair_C = np.unique(np.concatenate(kept))
+        return pair_C // total, pair_C % total
+
+
+def _expanded(
+    query_Q: NDArray[np.int64], begin_Q: NDArray[np.int64], end_Q: NDArray[np.int64], most: int = 4_000_000
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Turn a range of places per query into pairs, at most about ``most`` of them at once."""
+    size_Q = end_Q - begin_Q
+    share_Q = np.cumsum(size_Q) // most
+    for part in np.unique(share_Q):
+        rows = np.flatnonzero(share_Q == part)
+        size = size_Q[rows]
+        start = np.repeat(begin_Q[rows] - np.concatenate([[0], np.cumsum(size)[:-1]]), size)
+        yield np.repeat(query_Q[rows], size), start + np.arange(int(size.sum()))
+
+
+def _band_value(bit_NK: NDArray[np.bool_], band: NDArray[np.int64]) -> NDArray[np.int64]:
+    return bit_NK[:, band].astype(np.int64) @ (1 << np.arange(len(band), dtype=np.int64))
+
+
+def _packed(bit_NK: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    padded = np.concatenate([bit_NK, np.zeros((len(bit_NK), 1), bool)], axis=1)
+    return np.ascontiguousarray(np.packbits(padded, axis=1)).view(np.uint64).reshape(-1)
+
+
+def _orientations(small_NSS: NDArray) -> NDArray:
+    """The image, its mirror images and turns (8, N, S, S)."""
+    straight = [small_NSS, small_NSS[:, ::-1], small_NSS[:, :, ::-1], small_NSS[:, ::-1, ::-1]]
+    return np.stack(straight + [values.swapaxes(1, 2) for values in straight])
+
+
+def _low(small_NSS: NDArray) -> NDArray[np.float32]:
+    """Unit-length lowest cosine coefficients without the mean (N, 63); zeros for an image without detail."""
+    coefficient = dctn(small_NSS.astype(np.float32), axes=(1, 2), norm="ortho")[:, :_LOW, :_LOW]
+    low_NK = coefficient.reshape(len(small_NSS), _LOW * _LOW)[:, 1:]
+    length = np.linalg.norm(low_NK, axis=1, keepdims=True)
+    plain = small_NSS.reshape(len(small_NSS), SIDE * SIDE).std(1, keepdims=True) < _PLAIN
+    return np.where(plain, 0, low_NK / np.maximum(length, 1e-6)).astype(np.float32)
+
+
+def _detail(small_NSS: NDArray) -> NDArray[np.float32]:
+    """Local detail with its local contrast evened out, so that one strong edge (a lens, a ruler) does not decide."""
+    values = small_NSS.astype(np.float32)
+    fine = gaussian_filter(values, (0, 0.5, 0.5)) - gaussian_filter(values, (0, 2, 2))
+    contrast = np.sqrt(gaussian_filter(fine * fine, (0, 2, 2)))
+    return np.asarray(fine / (contrast + 2.0), dtype=np.float32)
+
+
+def _window(scale: float, offset: float) -> NDArray[np.float32]:
+    """Matrix (S, S) that stretches one cropped side of a thumbnail back to full length, linearly."""
+    matrix = np.zeros((SIDE, SIDE), np.float32)
+    for i in range(SIDE):
+        place = (i + 0.5) * scale + offset * (1 - scale) * SIDE - 0.5
+        left = int(np.floor(place))
+        matrix[i, np.clip(left, 0, SIDE - 1)] += 1 - (place - left)
+        matrix[i, np.clip(left + 1, 0, SIDE - 1)] += place - left
+    return matrix
+
+
+_OFFSETS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_WINDOWS = [(_window(1, 0), _window(1, 0))] + [(_window(_CROP, y), _window(_CROP, x)) for y in _OFFSETS for x in _OFFSETS]
+
+
+def _aligned(first_CSS: NDArray[np.float32], second_CSS: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Largest correlation (C,) over windows of either side."""
+    best_C = np.full(len(first_CSS), -1.0)
+    for down, across in _WINDOWS:
+        best_C = np.maximum(best_C, _correlation(down @ first_CSS @ across.T, second_CSS))
+        best_C = np.maximum(best_C, _correlation(first_CSS, down @ second_CSS @ across.T))
+    return best_C
+
+
+def _correlation(first_CSS: NDArray[np.float32], second_CSS: NDArray[np.float32]) -> NDArray[np.float64]:
+    first = first_CSS - first_CSS.mean((1, 2), keepdims=True)
+    second = second_CSS - second_CSS.mean((1, 2), keepdims=True)
+    power = np.einsum("cij,cij->c", first, first) * np.einsum("cij,cij->c", second, second)
+    return np.asarray(np.einsum("cij,cij->c", first, second) / np.sqrt(np.maximum(power, 1e-6)), dtype=np.float64)
