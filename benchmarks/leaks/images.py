@@ -102,8 +102,8 @@ def near_images(tested: Prints, learned: Prints, min_similarity: float = MIN_SIM
     found = []
     for begin in range(0, len(tested), _QUERIES):
         turned_ONSS = _orientations(tested.small_NSS[begin : begin + _QUERIES])
-        found += _block(tested.keys[begin : begin + _QUERIES], turned_ONSS, learned.keys, low_MK, detail_MSS, tables,
-                        min_similarity)  # fmt: skip
+        keys = tested.keys[begin : begin + _QUERIES]
+        found += _block(keys, turned_ONSS, learned.keys, low_MK, detail_MSS, tables, min_similarity)
     return found
 
 
@@ -230,7 +230,9 @@ def _window(scale: float, offset: float) -> NDArray[np.float32]:
 
 
 _OFFSETS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_WINDOWS = [(_window(1, 0), _window(1, 0))] + [(_window(_CROP, y), _window(_CROP, x)) for y in _OFFSETS for x in _OFFSETS]
+_WINDOWS = [(_window(1, 0), _window(1, 0))] + [
+    (_window(_CROP, y), _window(_CROP, x)) for y in _OFFSETS for x in _OFFSETS
+]
 
 
 def _aligned(first_CSS: NDArray[np.float32], second_CSS: NDArray[np.float32]) -> NDArray[np.float64]:
