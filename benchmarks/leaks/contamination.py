@@ -1,4 +1,4 @@
-"""Whether an encoder is known to have been trained on a data set, from what its authors state (``contamination.yaml``)."""
+"""Whether an encoder is known to have learned from a data set, from what its authors state."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def contamination(encoder: str, dataset: str, table: ContaminationTable | None =
         table: Instead of the one shipped.
 
     Returns:
-        ``trained on it`` if a source of the encoder, or of one it starts from, is the data set, holds it or is a part of it;
+        ``trained on it`` if a source of the encoder, or of one it starts from, is, holds or is part of the data set;
         ``not listed`` if its authors say it was left out, or name all their sources and it is none of them;
         ``unknown`` otherwise: the encoder or the data set is not in the table, or the sources are public places.
     """

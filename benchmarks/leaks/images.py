@@ -2,10 +2,11 @@
 
 An image is kept as a 32 x 32 grey thumbnail and a digest of its pixels. Candidates come from sign bits of its lowest
 cosine coefficients, looked up in bands (locality-sensitive hashing, Indyk and Motwani 1998), so no N x M table is made.
-A candidate counts once the local detail of both thumbnails correlates after trying slightly cropped windows.
+In every band the signs of the weakest coefficients are also tried turned (multi-probe, Lv et al. 2007). A candidate
+counts once the local detail of both thumbnails correlates after trying slightly cropped windows.
 
 Shape legend: N images of the tested set, M images of the set learned from, O = 8 orientations, S thumbnail side,
-K low coefficients, C candidates.
+K low coefficients, B those of a band, P probed ones, Q looked-up thumbnails, C candidates.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from scipy.ndimage import gaussian_filter
 from medvlp.errors import DataError
 
 SIDE = 32
-MIN_SIMILARITY = 0.7  # between true copies (0.78 and more) and different images (0.63 and less) of three real sets
+MIN_SIMILARITY = 0.7  # see docs/leaks.md for what it finds and flags on real sets
 _LOW = 8
-_POOL, _BITS, _BANDS = 35, 12, 32  # bands of 12 of the 35 lowest coefficients: 95 % of 5 % crops share one
-_MAX_FLIPPED, _MIN_LOW_COSINE = 22, 0.75  # what a 5 % crop stays within
+_POOL, _BITS, _BANDS, _PROBED = 35, 18, 32, 3  # bands of 18 of the 35 lowest coefficients, 8 probes each
+_MAX_FLIPPED, _MIN_LOW_COSINE = 13, 0.75  # what nearly all 5 % crops stay within
 _PLAIN = 2.0  # grey levels; below this spread there is nothing to recognise
 _CROP = 0.95
 _QUERIES, _CONFIRMED = 1000, 256  # images at once, candidates at once
@@ -97,8 +98,8 @@ def near_images(tested: Prints, learned: Prints, min_similarity: float = MIN_SIM
     """
     if not 0 < min_similarity <= 1:
         raise DataError("is not in (0, 1]", item=f"min_similarity {min_similarity}", remedy="0.7 is the default")
-    low_MK, detail_MSS = _low(learned.small_NSS), _detail(learned.small_NSS)
-    tables = _Tables(low_MK > 0)
+    low_MK, detail_MSS = _low(_with_middle(learned.small_NSS)), _detail(learned.small_NSS)
+    tables = _Tables(low_MK)
     found = []
     for begin in range(0, len(tested), _QUERIES):
         turned_ONSS = _orientations(tested.small_NSS[begin : begin + _QUERIES])
@@ -116,13 +117,14 @@ def _block(
     tables: _Tables,
     min_similarity: float,
 ) -> list[Match]:
-    """Matches of one block of tested images, all orientations."""
-    num = turned_ONSS.shape[1]
-    turned_QSS = turned_ONSS.reshape(-1, SIDE, SIDE)
-    low_QK = _low(turned_QSS)
-    query_C, other_C = tables.candidates(low_QK > 0)
+    """Matches of one block of tested images, all orientations; whole images and their middles are looked up."""
+    num, turned_QSS = turned_ONSS.shape[1], turned_ONSS.reshape(-1, SIDE, SIDE)
+    low_QK = _low(_with_middle(turned_QSS))
+    query_C, other_C = tables.candidates(low_QK)
     close = np.einsum("ck,ck->c", low_QK[query_C], low_MK[other_C]) >= _MIN_LOW_COSINE
-    query_C, other_C = query_C[close], other_C[close]
+    total = len(detail_MSS)
+    pair_C = np.unique(query_C[close] % len(turned_QSS) * max(1, total) + other_C[close] % max(1, total))
+    query_C, other_C = pair_C // max(1, total), pair_C % max(1, total)
     needed_Q, place_C = np.unique(query_C, return_inverse=True)
     detail_QSS = _detail(turned_QSS[needed_Q])
     similarity_C = np.zeros(len(query_C))
@@ -141,36 +143,47 @@ def _block(
 
 
 class _Tables:
-    """Bit patterns of the learned images, sorted per band; an image whose bits are unknown is in none."""
+    """Sign patterns of the learned images, sorted per band; an image without detail is in none."""
 
-    def __init__(self, bit_MK: NDArray[np.bool_]) -> None:
+    def __init__(self, low_MK: NDArray[np.float32]) -> None:
         row, column = np.divmod(np.arange(1, _LOW * _LOW), _LOW)
-        lowest_K = np.argsort(row + column, kind="stable")[:_POOL]
+        self.pool = np.argsort(row + column, kind="stable")[:_POOL]
         rng = np.random.default_rng(0)
-        self.bands = [rng.choice(lowest_K, _BITS, replace=False) for _ in range(_BANDS)]
-        self.code_M = _packed(bit_MK)
-        self.rows = np.flatnonzero(bit_MK.any(1))
+        self.bands = [rng.choice(self.pool, _BITS, replace=False) for _ in range(_BANDS)]
+        self.code_M = _packed(low_MK[:, self.pool] > 0)
+        rows = np.flatnonzero(low_MK.any(1))
         self.tables = []
         for band in self.bands:
-            value = _band_value(bit_MK[self.rows], band)
+            value = _band_value(low_MK[rows][:, band] > 0)
             order = np.argsort(value, kind="stable")
-            self.tables.append((value[order], self.rows[order]))
+            self.tables.append((value[order], rows[order]))
 
-    def candidates(self, bit_QK: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Query and learned rows (C,) that share a band and differ in few bits, each pair once."""
-        code_Q, known = _packed(bit_QK), np.flatnonzero(bit_QK.any(1))
+    def candidates(self, low_QK: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Query and learned rows (C,) that share a band and differ in few signs, each pair once."""
+        code_Q, known = _packed(low_QK[:, self.pool] > 0), np.flatnonzero(low_QK.any(1))
         total = max(1, len(self.code_M))
         kept = [np.zeros(0, np.int64)]
         for band, (value_M, row_M) in zip(self.bands, self.tables, strict=True):
-            value = _band_value(bit_QK[known], band)
-            begin, end = np.searchsorted(value_M, value), np.searchsorted(value_M, value, side="right")
-            for query, place in _expanded(known, begin, end):
-                other = row_M[place]
-                flipped = _POPCOUNT[(code_Q[query] ^ self.code_M[other]).view(np.uint16).reshape(-1, 4)].sum(1)
-                near = flipped <= _MAX_FLIPPED
-                kept.append(query[near] * total + other[near])
+            for value in _probes(low_QK[known][:, band]):
+                begin, end = np.searchsorted(value_M, value), np.searchsorted(value_M, value, side="right")
+                for query, place in _expanded(known, begin, end):
+                    other = row_M[place]
+                    flipped = _POPCOUNT[(code_Q[query] ^ self.code_M[other]).view(np.uint16).reshape(-1, 4)].sum(1)
+                    near = flipped <= _MAX_FLIPPED
+                    kept.append(query[near] * total + other[near])
         pair_C = np.unique(np.concatenate(kept))
         return pair_C // total, pair_C % total
+
+
+def _probes(low_QB: NDArray[np.float32]) -> list[NDArray[np.int64]]:
+    """Values (Q,) of a band: its own, and those with the weakest coefficients' signs turned."""
+    value_Q = _band_value(low_QB > 0)
+    weakest_QP = np.argsort(np.abs(low_QB), axis=1, kind="stable")[:, :_PROBED]
+    flip_QP = np.int64(1) << weakest_QP.astype(np.int64)
+    probes = [value_Q]
+    for p in range(flip_QP.shape[1]):
+        probes += [value ^ flip_QP[:, p] for value in probes]
+    return probes
 
 
 def _expanded(
@@ -186,13 +199,22 @@ def _expanded(
         yield np.repeat(query_Q[rows], size), start + np.arange(int(size.sum()))
 
 
-def _band_value(bit_NK: NDArray[np.bool_], band: NDArray[np.int64]) -> NDArray[np.int64]:
-    return bit_NK[:, band].astype(np.int64) @ (1 << np.arange(len(band), dtype=np.int64))
+def _band_value(bit_NB: NDArray[np.bool_]) -> NDArray[np.int64]:
+    return np.asarray(bit_NB.astype(np.int64) @ (1 << np.arange(bit_NB.shape[1], dtype=np.int64)), dtype=np.int64)
 
 
 def _packed(bit_NK: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    padded = np.concatenate([bit_NK, np.zeros((len(bit_NK), 1), bool)], axis=1)
-    return np.ascontiguousarray(np.packbits(padded, axis=1)).view(np.uint64).reshape(-1)
+    """Up to 64 bits per row as one number (N,)."""
+    padded = np.zeros((len(bit_NK), 64), bool)
+    padded[:, : bit_NK.shape[1]] = bit_NK
+    return np.packbits(padded, axis=1).view(np.uint64).reshape(-1)
+
+
+def _with_middle(small_NSS: NDArray) -> NDArray[np.float32]:
+    """The thumbnails, then their middles at full size (2 N, S, S): a crop lies nearer to one of the two."""
+    whole_NSS = small_NSS.astype(np.float32)
+    middle = _window(_CROP, 0.5)
+    return np.concatenate([whole_NSS, middle @ whole_NSS @ middle.T])
 
 
 def _orientations(small_NSS: NDArray) -> NDArray:

@@ -1,4 +1,4 @@
-"""Reads what two sides hold: splits of a pairs store, folders of images, tables with image, case and caption columns."""
+"""Reads what two sides hold: a pairs store, a folder of images, a table with image, case and caption columns."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from PIL import Image, ImageFilter
 
 from medvlp.errors import DataError
 
-# Blur, contrast, JPEG and noise: the values of ImageNet-C (Hendrycks and Dietterich 2019), severities 1 to 5, made there
-# for images of 224 pixels; the blur therefore scales with the shorter side. Stain has no counterpart there: ours, from
-# slightly more than a normal day's change to one that a pathologist would send back.
+# Blur, contrast, JPEG and noise: the values of ImageNet-C (Hendrycks and Dietterich 2019), severities 1 to 5, made
+# there for images of 224 pixels; the blur therefore scales with the shorter side. Stain has no counterpart there: its
+# numbers are our own choice.
 SEVERITIES: dict[str, tuple[float, float, float, float, float]] = {
     "stain": (0.1, 0.2, 0.3, 0.45, 0.6),  # relative change of each stain's density
     "jpeg": (25, 18, 15, 10, 7),  # quality
