@@ -1,11 +1,12 @@
 """Images that two sets share, also turned, mirrored, re-encoded, brightened or cropped by about 5 %.
 
-An image is kept as a 32 x 32 grey thumbnail and a digest of its pixels. Candidates come from sign bits of its lowest
-cosine coefficients, looked up in bands (locality-sensitive hashing, Indyk and Motwani 1998), so no N x M table is made.
-In every band the signs of the weakest coefficients are also tried turned (multi-probe, Lv et al. 2007). A candidate
-counts once the local detail of both thumbnails correlates after trying slightly cropped windows.
+An image is kept as a 64 x 64 grey thumbnail and a digest of its pixels. Candidates come from sign bits of its lowest
+cosine coefficients at half that size, looked up in bands (locality-sensitive hashing, Indyk and Motwani 1998), so no
+N x M table is made; in every band the signs of the weakest coefficients are also tried turned (multi-probe, Lv et al.
+2007). A candidate counts once the local detail of both correlates at half size in one of some slightly cropped windows,
+and then at full size in the same window.
 
-Shape legend: N images of the tested set, M images of the set learned from, O = 8 orientations, S thumbnail side,
+Shape legend: N images of the tested set, M images of the set learned from, O = 8 orientations, S sides of thumbnails,
 K low coefficients, B those of a band, P probed ones, Q looked-up thumbnails, C candidates.
 """
 
@@ -23,20 +24,21 @@ from scipy.ndimage import gaussian_filter
 
 from medvlp.errors import DataError
 
-SIDE = 32
+SIDE = 64
 MIN_SIMILARITY = 0.7  # see docs/leaks.md for what it finds and flags on real sets
 _LOW = 8
 _POOL, _BITS, _BANDS, _PROBED = 35, 18, 32, 3  # bands of 18 of the 35 lowest coefficients, 8 probes each
 _MAX_FLIPPED, _MIN_LOW_COSINE = 13, 0.75  # what nearly all 5 % crops stay within
+_MIN_COARSE = 0.65  # correlation of detail at half size
 _PLAIN = 2.0  # grey levels; below this spread there is nothing to recognise
 _CROP = 0.95
-_QUERIES, _CONFIRMED = 1000, 256  # images at once, candidates at once
+_QUERIES, _CONFIRMED, _AT_ONCE = 1000, 256, 2_000_000  # images, confirmed candidates and looked-up pairs at once
 _POPCOUNT = np.array([bin(value).count("1") for value in range(1 << 16)], dtype=np.uint8)
 
 
 @dataclass(frozen=True)
 class Prints:
-    """What is kept of N images: keys, sha256 of size and RGB pixels, uint8 thumbnails (N, 32, 32)."""
+    """What is kept of N images: keys, sha256 of size and RGB pixels, uint8 thumbnails (N, 64, 64)."""
 
     keys: tuple[str, ...]
     digests: tuple[str, ...]
@@ -98,48 +100,43 @@ def near_images(tested: Prints, learned: Prints, min_similarity: float = MIN_SIM
     """
     if not 0 < min_similarity <= 1:
         raise DataError("is not in (0, 1]", item=f"min_similarity {min_similarity}", remedy="0.7 is the default")
-    low_MK, detail_MSS = _low(_with_middle(learned.small_NSS)), _detail(learned.small_NSS)
+    low_MK = _low(_with_middle(_half(learned.small_NSS)))
     tables = _Tables(low_MK)
     found = []
     for begin in range(0, len(tested), _QUERIES):
-        turned_ONSS = _orientations(tested.small_NSS[begin : begin + _QUERIES])
         keys = tested.keys[begin : begin + _QUERIES]
-        found += _block(keys, turned_ONSS, learned.keys, low_MK, detail_MSS, tables, min_similarity)
+        turned_QSS = _orientations(tested.small_NSS[begin : begin + _QUERIES]).reshape(-1, SIDE, SIDE)
+        query_C, other_C = _candidates(turned_QSS, low_MK, tables)
+        similarity_C = np.zeros(len(query_C))
+        for start in range(0, len(query_C), _CONFIRMED):
+            part = slice(start, start + _CONFIRMED)
+            similarity_C[part] = _similarity(turned_QSS[query_C[part]], learned.small_NSS[other_C[part]])
+        image_C = query_C % len(keys)
+        order_C = np.lexsort((other_C, -similarity_C, image_C))
+        _, first = np.unique(image_C[order_C], return_index=True)
+        found += [
+            Match(keys[image_C[c]], learned.keys[other_C[c]], float(min(similarity_C[c], 1.0)))
+            for c in order_C[first]
+            if similarity_C[c] >= min_similarity
+        ]
     return found
 
 
-def _block(
-    keys: tuple[str, ...],
-    turned_ONSS: NDArray,
-    others: tuple[str, ...],
-    low_MK: NDArray,
-    detail_MSS: NDArray,
-    tables: _Tables,
-    min_similarity: float,
-) -> list[Match]:
-    """Matches of one block of tested images, all orientations; whole images and their middles are looked up."""
-    num, turned_QSS = turned_ONSS.shape[1], turned_ONSS.reshape(-1, SIDE, SIDE)
-    low_QK = _low(_with_middle(turned_QSS))
+def _candidates(
+    turned_QSS: NDArray[np.uint8], low_MK: NDArray[np.float32], tables: _Tables
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Turned and learned rows (C,) that may be copies; whole images and their middles are looked up."""
+    low_QK = _low(_with_middle(_half(turned_QSS)))
     query_C, other_C = tables.candidates(low_QK)
-    close = np.einsum("ck,ck->c", low_QK[query_C], low_MK[other_C]) >= _MIN_LOW_COSINE
-    total = len(detail_MSS)
-    pair_C = np.unique(query_C[close] % len(turned_QSS) * max(1, total) + other_C[close] % max(1, total))
-    query_C, other_C = pair_C // max(1, total), pair_C % max(1, total)
-    needed_Q, place_C = np.unique(query_C, return_inverse=True)
-    detail_QSS = _detail(turned_QSS[needed_Q])
-    similarity_C = np.zeros(len(query_C))
-    for begin in range(0, len(query_C), _CONFIRMED):
-        part = slice(begin, begin + _CONFIRMED)
-        similarity_C[part] = _aligned(detail_QSS[place_C[part]], detail_MSS[other_C[part]])
-    image_C = query_C % num
-    order_C = np.lexsort((other_C, -similarity_C, image_C))
-    _, first = np.unique(image_C[order_C], return_index=True)
-    best = order_C[first]
-    return [
-        Match(keys[image_C[c]], others[other_C[c]], float(min(similarity_C[c], 1.0)))
-        for c in best
-        if similarity_C[c] >= min_similarity
-    ]
+    close = np.concatenate(
+        [
+            np.einsum("ck,ck->c", low_QK[query_C[part]], low_MK[other_C[part]]) >= _MIN_LOW_COSINE
+            for part in (slice(begin, begin + _AT_ONCE) for begin in range(0, max(1, len(query_C)), _AT_ONCE))
+        ]
+    )
+    total = max(1, len(low_MK) // 2)
+    pair_C = np.unique(query_C[close] % len(turned_QSS) * total + other_C[close] % total)
+    return pair_C // total, pair_C % total
 
 
 class _Tables:
@@ -187,11 +184,11 @@ def _probes(low_QB: NDArray[np.float32]) -> list[NDArray[np.int64]]:
 
 
 def _expanded(
-    query_Q: NDArray[np.int64], begin_Q: NDArray[np.int64], end_Q: NDArray[np.int64], most: int = 4_000_000
+    query_Q: NDArray[np.int64], begin_Q: NDArray[np.int64], end_Q: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Turn a range of places per query into pairs, at most about ``most`` of them at once."""
+    """Turn a range of places per query into pairs, at most about :data:`_AT_ONCE` of them at once."""
     size_Q = end_Q - begin_Q
-    share_Q = np.cumsum(size_Q) // most
+    share_Q = np.cumsum(size_Q) // _AT_ONCE
     for part in np.unique(share_Q):
         rows = np.flatnonzero(share_Q == part)
         size = size_Q[rows]
@@ -210,11 +207,16 @@ def _packed(bit_NK: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return np.packbits(padded, axis=1).view(np.uint64).reshape(-1)
 
 
-def _with_middle(small_NSS: NDArray) -> NDArray[np.float32]:
-    """The thumbnails, then their middles at full size (2 N, S, S): a crop lies nearer to one of the two."""
-    whole_NSS = small_NSS.astype(np.float32)
-    middle = _window(_CROP, 0.5)
-    return np.concatenate([whole_NSS, middle @ whole_NSS @ middle.T])
+def _half(small_NSS: NDArray) -> NDArray[np.float32]:
+    """Means of 2 x 2 pixels (N, S / 2, S / 2)."""
+    blocks = small_NSS.reshape(len(small_NSS), SIDE // 2, 2, SIDE // 2, 2)
+    return np.asarray(blocks.mean((2, 4), dtype=np.float32))
+
+
+def _with_middle(half_NSS: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The images, then their middles at full size (2 N, S, S): a crop lies nearer to one of the two."""
+    middle = _window(SIDE // 2, _CROP, 0.5)
+    return np.concatenate([half_NSS, middle @ half_NSS @ middle.T])
 
 
 def _orientations(small_NSS: NDArray) -> NDArray:
@@ -223,47 +225,56 @@ def _orientations(small_NSS: NDArray) -> NDArray:
     return np.stack(straight + [values.swapaxes(1, 2) for values in straight])
 
 
-def _low(small_NSS: NDArray) -> NDArray[np.float32]:
+def _low(half_NSS: NDArray[np.float32]) -> NDArray[np.float32]:
     """Unit-length lowest cosine coefficients without the mean (N, 63); zeros for an image without detail."""
-    coefficient = dctn(small_NSS.astype(np.float32), axes=(1, 2), norm="ortho")[:, :_LOW, :_LOW]
-    low_NK = coefficient.reshape(len(small_NSS), _LOW * _LOW)[:, 1:]
+    coefficient = dctn(half_NSS, axes=(1, 2), norm="ortho")[:, :_LOW, :_LOW]
+    low_NK = coefficient.reshape(len(half_NSS), _LOW * _LOW)[:, 1:]
     length = np.linalg.norm(low_NK, axis=1, keepdims=True)
-    plain = small_NSS.reshape(len(small_NSS), SIDE * SIDE).std(1, keepdims=True) < _PLAIN
+    plain = half_NSS.std((1, 2))[:, None] < _PLAIN
     return np.where(plain, 0, low_NK / np.maximum(length, 1e-6)).astype(np.float32)
 
 
-def _detail(small_NSS: NDArray) -> NDArray[np.float32]:
-    """Local detail with its local contrast evened out, so that one strong edge (a lens, a ruler) does not decide."""
-    values = small_NSS.astype(np.float32)
-    fine = gaussian_filter(values, (0, 0.5, 0.5)) - gaussian_filter(values, (0, 2, 2))
-    contrast = np.sqrt(gaussian_filter(fine * fine, (0, 2, 2)))
-    return np.asarray(fine / (contrast + 2.0), dtype=np.float32)
+def _detail(values_NSS: NDArray[np.float32], fine: float, coarse: float) -> NDArray[np.float32]:
+    """Detail between two widths with its local contrast evened out: no strong edge (a lens) decides alone."""
+    detail = gaussian_filter(values_NSS, (0, fine, fine)) - gaussian_filter(values_NSS, (0, coarse, coarse))
+    contrast = np.sqrt(gaussian_filter(detail * detail, (0, coarse, coarse)))
+    return np.asarray(detail / (contrast + 2.0), dtype=np.float32)
 
 
-def _window(scale: float, offset: float) -> NDArray[np.float32]:
+def _window(side: int, scale: float, offset: float) -> NDArray[np.float32]:
     """Matrix (S, S) that stretches one cropped side of a thumbnail back to full length, linearly."""
-    matrix = np.zeros((SIDE, SIDE), np.float32)
-    for i in range(SIDE):
-        place = (i + 0.5) * scale + offset * (1 - scale) * SIDE - 0.5
+    matrix = np.zeros((side, side), np.float32)
+    for i in range(side):
+        place = (i + 0.5) * scale + offset * (1 - scale) * side - 0.5
         left = int(np.floor(place))
-        matrix[i, np.clip(left, 0, SIDE - 1)] += 1 - (place - left)
-        matrix[i, np.clip(left + 1, 0, SIDE - 1)] += place - left
+        matrix[i, np.clip(left, 0, side - 1)] += 1 - (place - left)
+        matrix[i, np.clip(left + 1, 0, side - 1)] += place - left
     return matrix
 
 
 _OFFSETS = (0.0, 0.25, 0.5, 0.75, 1.0)
-_WINDOWS = [(_window(1, 0), _window(1, 0))] + [
-    (_window(_CROP, y), _window(_CROP, x)) for y in _OFFSETS for x in _OFFSETS
-]
+_PLACES = [(1.0, 0.0, 0.0), *((_CROP, y, x) for y in _OFFSETS for x in _OFFSETS)]
+_COARSE, _FINE = (
+    [(_window(side, scale, y), _window(side, scale, x)) for scale, y, x in _PLACES] for side in (SIDE // 2, SIDE)
+)
 
 
-def _aligned(first_CSS: NDArray[np.float32], second_CSS: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Largest correlation (C,) over windows of either side."""
-    best_C = np.full(len(first_CSS), -1.0)
-    for down, across in _WINDOWS:
-        best_C = np.maximum(best_C, _correlation(down @ first_CSS @ across.T, second_CSS))
-        best_C = np.maximum(best_C, _correlation(first_CSS, down @ second_CSS @ across.T))
-    return best_C
+def _similarity(first_CSS: NDArray[np.uint8], second_CSS: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Correlation (C,) of detail in the window, of either image, that fits best at half size; 0 if none fits there."""
+    first, second = (_detail(_half(values), 0.5, 2.0) for values in (first_CSS, second_CSS))
+    fit_WC = np.stack(
+        [_correlation(down @ first @ across.T, second) for down, across in _COARSE]
+        + [_correlation(first, down @ second @ across.T) for down, across in _COARSE]
+    )
+    best_C, similarity_C = fit_WC.argmax(0), np.zeros(len(first))
+    fits = np.flatnonzero(fit_WC.max(0) >= _MIN_COARSE)
+    first, second = (_detail(values[fits].astype(np.float32), 0.7, 2.5) for values in (first_CSS, second_CSS))
+    for place, c in enumerate(fits):
+        down, across = _FINE[best_C[c] % len(_FINE)]
+        one, two = first[place], second[place]
+        one, two = (down @ one @ across.T, two) if best_C[c] < len(_FINE) else (one, down @ two @ across.T)
+        similarity_C[c] = _correlation(one[None], two[None])[0]
+    return similarity_C
 
 
 def _correlation(first_CSS: NDArray[np.float32], second_CSS: NDArray[np.float32]) -> NDArray[np.float64]:
