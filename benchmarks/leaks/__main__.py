@@ -13,9 +13,13 @@ import argparse
 import sys
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medvlp.errors import ConfigError, MedvlpError
 from medvlp.io import write_json, write_text
+
+if TYPE_CHECKING:
+    from benchmarks.leaks.report import LeakReport
 
 VIOLATED, USER_ERROR = 1, 2
 
@@ -50,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     return VIOLATED if report.status == "violated" else 0
 
 
-def _report(options: argparse.Namespace):  # noqa: ANN202  (the class is imported only once it is needed)
+def _report(options: argparse.Namespace) -> LeakReport:
     from benchmarks.leaks.contamination import contamination
     from benchmarks.leaks.inputs import read_side, sides_of_store
     from benchmarks.leaks.report import LeakReport, compare

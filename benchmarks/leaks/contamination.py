@@ -57,10 +57,10 @@ def read_table(path: Path = TABLE) -> ContaminationTable:
         for parent in encoder.starts_from:
             if parent not in table.encoders or table.encoders[parent].starts_from:
                 raise ConfigError(f'starts from "{parent}", which is no encoder with weights of its own', item=name)
-    for names, known in ((table.encoder_aliases.values(), table.encoders), (table.datasets.values(), table.datasets)):
-        for name in names:
-            if name is not None and name not in known:
-                raise ConfigError("is named but not in the table", item=name)
+    aliased = [name for name in table.encoder_aliases.values() if name not in table.encoders]
+    larger = [name for name in table.datasets.values() if name is not None and name not in table.datasets]
+    for name in [*aliased, *larger]:
+        raise ConfigError("is named but not in the table", item=name)
     return table
 
 

@@ -207,7 +207,7 @@ def _packed(bit_NK: NDArray[np.bool_]) -> NDArray[np.uint64]:
     return np.packbits(padded, axis=1).view(np.uint64).reshape(-1)
 
 
-def _half(small_NSS: NDArray) -> NDArray[np.float32]:
+def _half(small_NSS: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Means of 2 x 2 pixels (N, S / 2, S / 2)."""
     rows = small_NSS[:, ::2].astype(np.float32) + small_NSS[:, 1::2]
     return np.asarray((rows[:, :, ::2] + rows[:, :, 1::2]) / 4, dtype=np.float32)
@@ -219,7 +219,7 @@ def _with_middle(half_NSS: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([half_NSS, middle @ half_NSS @ middle.T])
 
 
-def _orientations(small_NSS: NDArray) -> NDArray:
+def _orientations(small_NSS: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The image, its mirror images and turns (8, N, S, S)."""
     straight = [small_NSS, small_NSS[:, ::-1], small_NSS[:, :, ::-1], small_NSS[:, ::-1, ::-1]]
     return np.stack(straight + [values.swapaxes(1, 2) for values in straight])

@@ -66,7 +66,8 @@ def _side_of_splits(name: str, splits: Sequence[PairsSplit]) -> Side:
             for pair in split:
                 yield pair.key, pair.image
 
-    cases, captions = [], []
+    cases: list[tuple[str, str]] = []
+    captions: list[tuple[str, str]] = []
     for split in splits:
         cases += zip(split.keys, split.column("case"), strict=True)
         for key, texts in zip(split.keys, split.column("texts"), strict=True):

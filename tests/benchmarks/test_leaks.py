@@ -14,6 +14,7 @@ from benchmarks.leaks.__main__ import main
 from benchmarks.leaks.contamination import ContaminationTable, contamination, read_table
 from benchmarks.leaks.guards import require_rows, require_separate_cases
 from benchmarks.leaks.images import Prints, equal_images, near_images, take_prints
+from benchmarks.leaks.measure import measure
 from benchmarks.leaks.report import CHECKS, LeakReport, Side, compare
 from benchmarks.leaks.texts import long_enough, shared_captions
 from medvlp.data.pairs import PairsStore, Row, Text
@@ -372,6 +373,19 @@ def test_bad_calls_are_one_line(tmp_path, capsys):
     ):
         assert main(words) == 2, words
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_measurement_counts_copies_and_flags_repeats(tmp_path, capsys):
+    folder = write_images(tmp_path / "set", range(8))
+    (folder / "1.png").write_bytes((folder / "0.png").read_bytes())  # one learned image, repeated in between
+    cells, flagged = measure(folder, most=100)
+    assert cells[:3] == ["set", "4", "4"]
+    assert cells[3:6] == ["4 of 4"] * 3  # turned, re-encoded, brightness
+    assert cells[-1] == "1 of 4"
+    assert flagged == ["set: 1.png = 0.png (1.00)"]
+    assert measure(folder, most=4)[0][1:3] == ["2", "2"]
+    with pytest.raises(DataError, match="fewer than four images"):
+        measure(write_images(tmp_path / "few", range(3)), most=100)
 
 
 def test_names_of_checks_are_what_the_page_says():
