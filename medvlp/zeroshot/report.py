@@ -53,12 +53,13 @@ def style() -> str:
     return TEMPLATE.read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
 
 
-def render(results: dict[str, Any], examples: list[Example] | None = None) -> str:
+def render(results: dict[str, Any], examples: list[Example] | None = None, leaks: dict[str, str] | None = None) -> str:
     """Return the page.
 
     Args:
         results: What ``results.json`` holds.
         examples: Images to show; none leaves that part out.
+        leaks: ``status`` (``ok`` or ``violated``, shown in red) and ``line`` of a leak report; none leaves it out.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -87,6 +88,7 @@ def render(results: dict[str, Any], examples: list[Example] | None = None) -> st
         skipped=[floor for floor in results["floors"] if floor["skipped"] is not None],
         verdict=verdict(results),
         examples=examples or [],
+        leaks=leaks,
         max_prompts=_MAX_PROMPTS_SHOWN,
         floors_plot=plots.floors_plot(panels) if floors else None,
         roc=plots.curve_plot(data["roc"], "roc", area["auroc"]) if data["roc"] else None,

@@ -33,6 +33,13 @@ def test_hostile_strings_are_escaped(results):
     assert "&lt;script&gt;" in page
 
 
+@pytest.mark.parametrize(("status", "colour"), [("ok", "better"), ("violated", "worse")])
+def test_leaks_have_a_place_of_their_own(results, status, colour):
+    page = report.render(results, leaks={"status": status, "line": "leaks: <i>two</i> shared"})
+    assert f'<div class="verdict {colour}"><b>Leaks</b>leaks: &lt;i&gt;two&lt;/i&gt; shared</div>' in page
+    assert "<b>Leaks</b>" not in report.render(results)
+
+
 def test_mathtext_in_labels_does_not_break_plots():
     curve = [[0.0, 1.0], [0.0, 1.0]]
     assert plots.curve_plot({"a $x_{": curve, "$$": curve}, "roc", {}).startswith("data:image/svg+xml;base64,")
