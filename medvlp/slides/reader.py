@@ -195,7 +195,7 @@ class Slide:
             max(1, math.floor(_BLOCK * 4 * out / side))
             for out, side in zip((width, height), (level_width, level_height), strict=True)
         )
-        out_hwc = np.full((height, width, 3), 255, dtype=np.uint8)
+        out_hwc = np.empty((height, width, 3), dtype=np.uint8)
         blocks, failed, last = 0, 0, None
         scale_x, scale_y = self.size[0] / width, self.size[1] / height
         for top in range(0, height, step_y):
@@ -208,6 +208,7 @@ class Slide:
                     )
                 except UnreadableRegion as error:
                     failed, last = failed + 1, error
+                    out_hwc[top : top + h, left : left + w] = 255
         if last is not None and failed == blocks:
             raise last
         if failed:

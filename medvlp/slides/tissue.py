@@ -19,6 +19,8 @@ from medvlp.slides.types import TissueMask
 _BINS = 256
 _COLOURED = 0.1
 """Hue is found where saturation is above this, less than any rule about hue asks for."""
+_RED_INK = 0.75
+"""Red ink is more saturated than this; eosin and blood are seldom."""
 
 
 class TissueConfig(Config):
@@ -27,9 +29,15 @@ class TissueConfig(Config):
     method: Literal["otsu", "fixed", "none"] = Field(
         default="otsu", description="Threshold by Otsu's method, a fixed threshold, or everything counts as tissue."
     )
-    mpp: float = Field(default=8.0, gt=0.0, le=200.0, description="Micrometres per pixel of the mask.")
+    mpp: float = Field(default=8.0, gt=0.0, le=200.0, description="Micrometres per pixel of the mask of a small slide.")
+    coarsest_mpp: float = Field(
+        default=16.0, gt=0.0, le=200.0, description="The same of a large slide, whose mask is longer than `longest`."
+    )
     longest: int = Field(
-        default=1024, ge=16, le=8192, description="Longer side of the mask where the slide's resolution is unknown."
+        default=1024,
+        ge=16,
+        le=8192,
+        description="Longer side of the mask where it turns coarser, and where the slide's resolution is unknown.",
     )
     max_longest: int = Field(default=8192, ge=16, le=32768, description="Longest side of a mask at any resolution.")
     threshold: float = Field(default=0.07, ge=0.0, le=1.0, description="Least saturation of tissue, method fixed.")
@@ -67,14 +75,27 @@ def tissue_mask(slide: Slide, config: TissueConfig | None = None) -> TissueMask:
         DataError: If the slide gives no thumbnail.
     """
     config = config or TissueConfig()
-    longest = config.longest if slide.mpp is None else round(max(slide.size) * slide.mpp / config.mpp)
-    rgb_hwc = slide.thumbnail(min(max(longest, 16), config.max_longest))
+    rgb_hwc = slide.thumbnail(_side(slide, config))
     height, width = rgb_hwc.shape[:2]
     downsample = slide.size[0] / width, slide.size[1] / height
     if config.method == "none":
         return TissueMask(np.ones((height, width), dtype=bool), downsample, {}, "none")
     um = None if slide.mpp is None else slide.mpp * (downsample[0] + downsample[1]) / 2
     return _find(rgb_hwc, um, downsample, config)
+
+
+def _side(slide: Slide, config: TissueConfig) -> int:
+    """Longer side of the mask; on a large slide a whole fraction of a level, whose means are found much faster."""
+    if slide.mpp is None:
+        return config.longest
+    whole = max(slide.size)
+    fine, coarse = (round(whole * slide.mpp / mpp) for mpp in (config.mpp, config.coarsest_mpp))
+    side = max(min(fine, config.longest), coarse)
+    if fine > config.longest:
+        wanted = whole / side
+        below = max((level.downsample for level in slide.levels if level.downsample <= wanted), default=1.0)
+        side = round(whole / (below * round(wanted / below)))
+    return min(max(side, 16), config.max_longest)
 
 
 def _find(
@@ -86,12 +107,13 @@ def _find(
     for rows in shapes.bands(len(rgb_hwc)):
         above = min(reach, rows.start)
         own = slice(above, above + rows.stop - rows.start)
-        saturation_hw, value_hw, hue_hw = _hsv(rgb_hwc[rows.start - above : rows.stop + reach])
+        channels, saturation_hw, value_hw = _saturation_value(rgb_hwc[rows.start - above : rows.stop + reach])
         smooth_hw[rows] = shapes.median(saturation_hw, config.median)[own]
-        saturation_hw, value_hw, hue_hw = saturation_hw[own], value_hw[own], hue_hw[own]
+        saturation_hw, value_hw = saturation_hw[own], value_hw[own]
         scanned_hw[rows] = value_hw >= config.min_value
         if config.pen:
-            ink_hw[rows] = _ink(hue_hw, saturation_hw, value_hw)
+            red_hw, green_hw, blue_hw = (channel[own] for channel in channels)
+            ink_hw[rows] = _ink_of(red_hw, green_hw, blue_hw, saturation_hw, value_hw)
         if config.folds:
             fold_hw[rows] = (value_hw < config.fold_value) & (saturation_hw > config.fold_saturation)
     excluded: dict[str, float] = {}
@@ -144,10 +166,14 @@ def _ink(hue: NDArray, saturation: NDArray, value: NDArray) -> NDArray[np.bool_]
     blue = (hue >= 200) & (saturation > 0.45)
     green = (hue < 200) & (saturation > 0.2)
     over_tissue = (saturation > 0.12) & (value < 0.5)
-    black = (value < 0.25) & (saturation < 0.35)
-    red = ((hue < 12) | (hue > 350)) & (saturation > 0.75) & (value > 0.4)
-    ink: NDArray[np.bool_] = (cold & (green | blue | over_tissue)) | black | red
+    red = ((hue < 12) | (hue > 350)) & (saturation > _RED_INK) & (value > 0.4)
+    ink: NDArray[np.bool_] = (cold & (green | blue | over_tissue)) | _black(saturation, value) | red
     return ink
+
+
+def _black(saturation: NDArray, value: NDArray) -> NDArray[np.bool_]:
+    black: NDArray[np.bool_] = (value < 0.25) & (saturation < 0.35)
+    return black
 
 
 def _strokes(ink_hw: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -155,25 +181,37 @@ def _strokes(ink_hw: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return shapes.dilated(shapes.opened(ink_hw, 1), 2) if ink_hw.any() else ink_hw
 
 
-def _hsv(rgb_hwc: NDArray[np.uint8]) -> tuple[NDArray, NDArray, NDArray]:
-    """Return saturation and value in [0, 1] and hue in degrees, which is 0 where saturation is below ``_COLOURED``."""
+def _saturation_value(rgb_hwc: NDArray[np.uint8]) -> tuple[list[NDArray[np.uint8]], NDArray, NDArray]:
+    """Return the three channels, and saturation and value in [0, 1]."""
     channels = [np.ascontiguousarray(rgb_hwc[..., channel]) for channel in range(3)]
     high, low = (join(join(*channels[:2]), channels[2]) for join in (np.maximum, np.minimum))
-    span = (high - low).astype(np.float32)
     top = high.astype(np.float32)
-    saturation_hw = span / np.maximum(top, 1.0)
-    hue_hw = np.zeros_like(top)
-    coloured_hw = saturation_hw > _COLOURED
-    if coloured_hw.any():
-        red, green, blue = (channel[coloured_hw].astype(np.float32) for channel in channels)
-        most, spread = top[coloured_hw], span[coloured_hw]
-        hue = np.where(
-            most == red,
-            ((green - blue) / spread) % 6,
-            np.where(most == green, (blue - red) / spread + 2, (red - green) / spread + 4),
-        )
-        hue_hw[coloured_hw] = hue * 60.0
-    return saturation_hw, top / 255.0, hue_hw
+    return channels, (high - low) / np.maximum(top, np.float32(1)), top / np.float32(255)
+
+
+def _ink_of(
+    red: NDArray[np.uint8], green: NDArray[np.uint8], blue: NDArray[np.uint8], saturation: NDArray, value: NDArray
+) -> NDArray[np.bool_]:
+    """Return where there is ink. Hue costs most, so it is found only where it can matter: few pixels of a slide."""
+    ink_hw: NDArray[np.bool_] = _black(saturation, value)
+    lead = np.minimum(green, blue) < red  # else red is the least and the hue is cold or none
+    high = np.maximum(green, blue)
+    # Hue below 245 degrees with red in the middle: red leads green by at most a twelfth of the span.
+    near = (red < high) & (12 * (red.astype(np.int16) - green) <= high.astype(np.int16) - np.minimum(green, red))
+    maybe_hw = (saturation > _COLOURED) & (~lead | near | (saturation > _RED_INK))
+    if maybe_hw.any():
+        hue = _hue(red[maybe_hw], green[maybe_hw], blue[maybe_hw])
+        ink_hw[maybe_hw] = _ink(hue, saturation[maybe_hw], value[maybe_hw])
+    return ink_hw
+
+
+def _hue(red: NDArray[np.uint8], green: NDArray[np.uint8], blue: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Hue in degrees of pixels that are not grey."""
+    most = np.maximum(np.maximum(red, green), blue)
+    spread = (most - np.minimum(np.minimum(red, green), blue)).astype(np.float32)
+    r, g, b = (channel.astype(np.float32) for channel in (red, green, blue))
+    warm, leafy = ((g - b) / spread) % 6, (b - r) / spread + 2
+    return np.where(most == red, warm, np.where(most == green, leafy, (r - g) / spread + 4)) * np.float32(60)
 
 
 def _clean(

@@ -75,11 +75,37 @@ def test_ink_on_glass_and_on_tissue(tmp_path, ink):
 
 
 def test_stained_tissue_is_no_ink():
-    from medvlp.slides.tissue import _hsv
+    from skimage.color import rgb2hsv
 
     for crop in (he_crop(0, 0, 512, 512), he_crop(800, 800, 512, 512)):
-        saturation_hw, value_hw, hue_hw = _hsv(crop[::16, ::16])
-        assert pen_marks(hue_hw, saturation_hw, value_hw).mean() < 0.01
+        hue_hw, saturation_hw, value_hw = np.moveaxis(rgb2hsv(crop[::16, ::16]), -1, 0)
+        assert pen_marks(hue_hw * 360, saturation_hw, value_hw).mean() < 0.01
+
+
+def test_ink_is_found_without_the_hue_of_every_pixel():
+    from skimage.color import rgb2hsv
+
+    from medvlp.slides.tissue import _ink, _ink_of, _saturation_value
+
+    level = np.arange(0, 256, 5, dtype=np.uint8)
+    rgb_hwc = np.stack(np.meshgrid(level, level, level), -1).reshape(1, -1, 3)
+    channels, saturation_hw, value_hw = _saturation_value(rgb_hwc)
+    hue_hw, others_hw, brightest_hw = np.moveaxis(rgb2hsv(rgb_hwc), -1, 0)
+    np.testing.assert_allclose(saturation_hw, others_hw, atol=1e-6)
+    np.testing.assert_allclose(value_hw, brightest_hw, atol=1e-6)
+    wanted_hw = _ink(np.round(hue_hw * 360, 3), saturation_hw, value_hw)
+    assert 0.1 < wanted_hw.mean() < 0.9
+    assert (_ink_of(*channels, saturation_hw, value_hw) != wanted_hw).mean() < 1e-3  # hues exactly on a limit
+
+
+def test_the_mask_of_a_large_slide_is_coarser(tmp_path):
+    rgb = discs(4096, 1024, [(500, 600, 300)])
+    path = write_pyramid(tmp_path / "large.tif", rgb, mpp=8.0)
+    for longest, width in ((4096, 4096), (3000, 4096), (1024, 2048)):
+        with open_slide(path) as slide:
+            mask = tissue_mask(slide, TissueConfig(longest=longest))
+        assert mask.mask_hw.shape[1] == width
+        assert abs(mask.share - np.pi * 300**2 / rgb[..., 0].size) < 0.003
 
 
 def test_folds(tmp_path):

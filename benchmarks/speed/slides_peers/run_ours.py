@@ -1,4 +1,4 @@
-"""medvlp: tissue on the level of 8 um per pixel, tiles by their exact share of tissue."""
+"""medvlp: tissue at 16 um per pixel, the default of a slide this large, tiles by their exact share of tissue."""
 
 from __future__ import annotations
 
