@@ -6,14 +6,13 @@ features · W tower width · G genes · D embedding.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,11 +21,11 @@ from medvlp.data.genes import GeneTable, Scale
 from medvlp.encoders.genes import FILE as GENES
 from medvlp.encoders.genes import GeneConfig, GeneMlp, build_gene_encoder, read_genes
 from medvlp.encoders.heads import Head, HeadName
-from medvlp.encoders.weights import load_named, read_state_dict, write_state_dict
+from medvlp.encoders.weights import load_named, read_saved_config, read_state_dict, write_state_dict
 from medvlp.errors import CheckpointError, ConfigError, DataError
 from medvlp.fusion.bag import TileBag
 from medvlp.fusion.slide import GatedAbmil, SlideEncoderConfig, SlideOutput, build_slide_encoder
-from medvlp.io import read_json, write_json
+from medvlp.io import write_json
 from medvlp.model import DEFAULT_TEXT, MAX_SCALE, MIN_SCALE, TextConfig, build_text_tower
 
 FORMAT = "case-1"
@@ -258,12 +257,7 @@ def load_case_model(folder: Path) -> CaseModel:
     Raises:
         CheckpointError: If a file is missing or damaged, or tensors do not fit.
     """
-    saved = read_json(folder / "model.json")
-    try:
-        config = CaseModel.Config.model_validate_json(json.dumps(saved["config"]))
-    except (ValidationError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"the saved configuration is not valid ({reason})", item=folder / "model.json") from None
+    config = read_saved_config(CaseModel.Config, folder / "model.json", FORMAT)
     genes: list[str] | None = None
     scale: Scale = "log"
     if (folder / GENES).is_file():

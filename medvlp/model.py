@@ -5,7 +5,6 @@ Shape letters: B images · M texts · C channels · H, W pixels · L tokens · I
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 from PIL import Image
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,7 +24,7 @@ from medvlp.encoders.heads import Head, HeadName
 from medvlp.encoders.image import EFFICIENTNET_LITE0, HfImage, TimmImage
 from medvlp.encoders.text import TextEncoder
 from medvlp.encoders.tokenizer import Tokenizer
-from medvlp.encoders.weights import load_named, read_state_dict, write_state_dict
+from medvlp.encoders.weights import load_named, read_saved_config, read_state_dict, write_state_dict
 from medvlp.errors import CheckpointError, ConfigError, DataError
 from medvlp.io import atomic_folder, read_json, write_json
 
@@ -269,14 +268,7 @@ def load_model(folder: Path) -> DualEncoder:
     """
     if not (folder / "model.json").is_file():
         raise CheckpointError("no model.json in this folder", item=folder, remedy="name a checkpoint or run folder")
-    saved = read_json(folder / "model.json")
-    if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
-        raise CheckpointError("unknown format of model.json", item=folder, remedy="use the version that wrote it")
-    try:
-        config = DualEncoder.Config.model_validate_json(json.dumps(saved["config"]))
-    except (ValidationError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"the saved configuration is not valid ({reason})", item=folder / "model.json") from None
+    config = read_saved_config(DualEncoder.Config, folder / "model.json", _FORMAT)
     model = DualEncoder(config, source=folder)
     load_named(model, read_state_dict(folder / "model.safetensors"), folder / "model.safetensors")
     preprocess = Preprocess.from_json(read_json(folder / "preprocess.json"))

@@ -5,20 +5,19 @@ Shape letters: N tiles · C channels · H, W pixels · I tower width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from PIL import Image
-from pydantic import Field, ValidationError
+from pydantic import Field
 from torch import Tensor, nn
 
 from medvlp.config import Config as BaseConfig
 from medvlp.data.image import read_image
 from medvlp.data.transform import Preprocess
-from medvlp.encoders.weights import load_named, read_state_dict, write_state_dict
+from medvlp.encoders.weights import load_named, read_saved_config, read_state_dict, write_state_dict
 from medvlp.errors import CheckpointError, DataError
 from medvlp.io import read_json, write_json
 from medvlp.model import DEFAULT_IMAGE, ImageConfig, build_image_tower
@@ -90,12 +89,7 @@ def load_tile_encoder(folder: Path) -> TileEncoder:
     Raises:
         CheckpointError: If a file is missing or damaged, or tensors do not fit.
     """
-    saved = read_json(folder / "model.json")
-    try:
-        config = TileEncoder.Config.model_validate_json(json.dumps(saved["config"]))
-    except (ValidationError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"the saved configuration is not valid ({reason})", item=folder / "model.json") from None
+    config = read_saved_config(TileEncoder.Config, folder / "model.json", FORMAT)
     encoder = TileEncoder(config, source=folder)
     load_named(encoder, read_state_dict(folder / WEIGHTS), folder / WEIGHTS)
     encoder.preprocess = encoder.image.preprocess = Preprocess.from_json(read_json(folder / "preprocess.json"))

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from medvlp.config import ConfigT
 from medvlp.errors import CheckpointError
-from medvlp.io import is_disk_full
+from medvlp.io import is_disk_full, read_json
 
 _MAX_NAMED = 3
+
+
+def read_saved_config(kind: type[ConfigT], path: Path, written_as: int | str) -> ConfigT:
+    """Read the configuration of a saved model from its ``model.json``.
+
+    Args:
+        kind: The configuration's class.
+        path: The file.
+        written_as: What its ``format`` must be.
+
+    Raises:
+        CheckpointError: If it has another format or is not valid.
+    """
+    saved = read_json(path)
+    if not isinstance(saved, dict) or saved.get("format") != written_as:
+        raise CheckpointError(
+            f"unknown format of {path.name}", item=path.parent, remedy="use the version that wrote it"
+        )
+    try:
+        return kind.model_validate_json(json.dumps(saved["config"]))
+    except (ValidationError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"the saved configuration is not valid ({reason})", item=path) from None
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

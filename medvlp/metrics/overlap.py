@@ -13,11 +13,8 @@ def dice(truth: ArrayLike, predicted: ArrayLike) -> float:
         truth: True where the class is; any shape.
         predicted: The same shape.
     """
-    true, found = np.asarray(truth, dtype=bool), np.asarray(predicted, dtype=bool)
-    assert true.shape == found.shape, f"masks of shapes {true.shape} and {found.shape}"
-    if not true.any():
-        return float("nan")
-    return float(2 * (true & found).sum() / (true.sum() + found.sum()))
+    common, true, found = _areas(truth, predicted)
+    return 2 * common / (true + found) if true else float("nan")
 
 
 def iou(truth: ArrayLike, predicted: ArrayLike) -> float:
@@ -27,8 +24,12 @@ def iou(truth: ArrayLike, predicted: ArrayLike) -> float:
         truth: True where the class is; any shape.
         predicted: The same shape.
     """
+    common, true, found = _areas(truth, predicted)
+    return common / (true + found - common) if true else float("nan")
+
+
+def _areas(truth: ArrayLike, predicted: ArrayLike) -> tuple[int, int, int]:
+    """Pixels of both, of the truth, of the prediction."""
     true, found = np.asarray(truth, dtype=bool), np.asarray(predicted, dtype=bool)
     assert true.shape == found.shape, f"masks of shapes {true.shape} and {found.shape}"
-    if not true.any():
-        return float("nan")
-    return float((true & found).sum() / (true | found).sum())
+    return int((true & found).sum()), int(true.sum()), int(found.sum())
