@@ -127,7 +127,7 @@ def perceiver_part(sizes: list[int]) -> dict[str, Any]:
         "bytes": peaks,
         "bytes_per_tile": float(slope),
         "bytes_at_zero": float(start),
-        "r_squared": 1.0 - float((left**2).sum()) / spread,
+        "r_squared": 1.0 - float((left**2).sum()) / spread if spread else 1.0,  # equal peaks: a level line fits
         "feature_bytes_per_tile": WIDTH_IN * 4,
     }
 

@@ -39,6 +39,12 @@ def test_memory_is_what_a_thing_held_at_its_peak():
     assert 0 < cpu_cost(lambda: None)["bytes"] < 20e6
 
 
+def test_equal_peaks_are_a_level_line(monkeypatch):
+    monkeypatch.setattr(attention, "in_process", lambda kind, tiles: {"bytes": 4096})
+    found = attention.perceiver_part([20, 40, 80])
+    assert (found["r_squared"], round(found["bytes_per_tile"], 6)) == (1.0, 0.0)
+
+
 def test_the_command_writes_record_plot_and_table(tmp_path, monkeypatch, capsys):
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- attention speed: begin -->\n<!-- attention speed: end -->\nafter\n")
