@@ -27,7 +27,7 @@ _BARCODE = re.compile(r"TCGA-[0-9A-Z]{2}-[0-9A-Z]{4}(-.*)?$")
 _ENSEMBL = re.compile(r"ENS[A-Z]*G\d{11}(\.\d+)?$")
 _CASE_HEADS = {"case", "case_id", "patient", "patient_id", "barcode", "submitter_id", "bcr_patient_barcode"}
 _GENE_HEADS = {"gene", "genes", "gene_id", "gene_name", "gene_symbol", "symbol", "hugo_symbol", "ensembl_id", "geneid"}
-_CASE_LENGTH = 12  # TCGA-XX-XXXX
+_CASE_LENGTH = len("TCGA-AB-1234")
 _LARGEST_LOG = 40.0  # log2 of any count or TPM is below it
 
 
@@ -216,17 +216,27 @@ def _scale(path: Path, values_CG: NDArray[np.float32], scale: Scale | None) -> S
     return "log" if negative or (not whole and float(values_CG.max()) <= _LARGEST_LOG) else "linear"
 
 
+def tcga_case(barcode: str, item: object) -> str:
+    """Return the case of a TCGA barcode, its first twelve characters.
+
+    Raises:
+        DataError: If it is none.
+    """
+    if _BARCODE.match(barcode) is None:
+        raise DataError("is no TCGA barcode", item=item, remedy='use ids="as_is"')
+    return barcode[:_CASE_LENGTH]
+
+
 def _tcga_cases(path: Path, cases: list[str], ledger: Ledger) -> tuple[list[int], list[str]]:
     keep, short = [], []
     for row, case in enumerate(cases):
-        if _BARCODE.match(case) is None:
-            raise DataError("is no TCGA barcode", item=f"{path}: {case}", remedy='use ids="as_is"')
+        its_case = tcga_case(case, f"{path}: {case}")
         sample = case.split("-")[3][:2] if case.count("-") >= 3 else "01"
         if sample[:1] in {"1", "2"}:
             ledger.drop(case, "sample of normal tissue or a control")
             continue
         keep.append(row)
-        short.append(case[:_CASE_LENGTH])
+        short.append(its_case)
     if not keep:
         raise DataError("holds no tumour samples", item=path, remedy='use ids="as_is"')
     return keep, short

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from medvlp.config import resolve_path
 from medvlp.data.gene_sets import covered, membership, read_gene_sets
-from medvlp.data.genes import read_gene_table
+from medvlp.data.genes import read_gene_table, tcga_case
 from medvlp.data.tables import read_table
 from medvlp.errors import ConfigError, DataError
 from medvlp.finetune.survival_config import Clinical, Genes, Noise, Pathways, Source, Vectors
 
 Floats = NDArray[np.float64]
 _SMALLEST = 1e-6
-_CASE_LENGTH = 12  # TCGA-XX-XXXX
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def _vectors(source: Vectors) -> tuple[list[str], Floats]:
         raise DataError("holds no .npy files", item=folder, remedy="write one file per case or slide")
     of_case: dict[str, list[Floats]] = {}
     for file in files:
-        key = file.stem[:_CASE_LENGTH] if source.ids == "tcga_case" else file.stem
+        key = tcga_case(file.stem, file) if source.ids == "tcga_case" else file.stem
         of_case.setdefault(key, []).append(_vector(file))
     widths = {len(vector) for vectors in of_case.values() for vector in vectors}
     if len(widths) > 1:

@@ -81,6 +81,8 @@ def test_vectors_of_slides(tmp_path):
     np.save(tmp_path / "odd.npy", np.zeros(3))
     with pytest.raises(DataError, match=r"vectors of different widths: \[2, 3\]"):
         read_block(Vectors(folder=str(tmp_path)), [], 0)
+    with pytest.raises(DataError, match=r"odd\.npy: is no TCGA barcode"):
+        read_block(Vectors(folder=str(tmp_path), ids="tcga_case"), [], 0)
     np.save(tmp_path / "odd.npy", np.array([np.nan, 1.0]))
     with pytest.raises(DataError, match=r"odd\.npy: is no vector"):
         read_block(Vectors(folder=str(tmp_path)), [], 0)
