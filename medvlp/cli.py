@@ -165,7 +165,7 @@ def simulate(
         run = import_from_checkout("data_prep.simulation.simulate").simulate
         done = run(loaded, out, overwrite=overwrite, dry_run=dry_run, preview_scenes=preview)
     else:
-        run = import_from_checkout("data_prep.slides.planted").simulate
+        run = import_from_checkout("data_prep.planted.simulate").simulate
         done = run(loaded, out, overwrite=overwrite, dry_run=dry_run, preview_slides=preview)
     items = "scenes" if loaded.kind == "simulation" else "slides"
     typer.echo("dry run: nothing was written" if dry_run else f"{items}: {done}")

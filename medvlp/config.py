@@ -29,7 +29,7 @@ KINDS = {
     "pairs": "data_prep.pairs.config:PairsConfig",
     "reports": "data_prep.reports.config:ReportsConfig",
     "simulation": "data_prep.simulation.config:SimulationConfig",
-    "planted_slides": "data_prep.slides.planted_config:PlantedSlidesConfig",
+    "planted_slides": "data_prep.planted.config:PlantedSlidesConfig",
     "slides": "data_prep.slides.config:SlidesConfig",
     "knowledge": "medvlp.training.knowledge:KnowledgeConfig",
     "align": "medvlp.training.align:AlignConfig",

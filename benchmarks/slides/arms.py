@@ -18,8 +18,8 @@ import medvlp
 from benchmarks.slides.config import SlidesBenchmarkConfig
 from data_prep.pairs.config import PairsConfig
 from data_prep.pairs.prepare import prepare
-from data_prep.slides.planted_store import PlantedSlides
-from data_prep.slides.planted_training import CONFIG, TABLE
+from data_prep.planted.store import PlantedSlides
+from data_prep.planted.training import CONFIG, TABLE
 from medvlp.config import load
 from medvlp.data.pairs import SPLITS, PairsStore, Row
 from medvlp.errors import ConfigError

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.slides.config import SlidesBenchmarkConfig
-from data_prep.slides.planted_store import PlantedSlide, PlantedSlides
+from data_prep.planted.store import PlantedSlide, PlantedSlides
 from medvlp import __version__
 from medvlp.errors import DataError
 from medvlp.io import atomic_folder, read_json, sha256_json, verify_manifest, write_manifest

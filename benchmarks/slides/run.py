@@ -11,7 +11,7 @@ from benchmarks.slides import arms
 from benchmarks.slides.config import SlidesBenchmarkConfig, SlideSet
 from benchmarks.slides.embed import embed_set, open_set
 from benchmarks.slides.score import Asked, score_model, score_probabilities
-from data_prep.slides.planted_store import PlantedSlides
+from data_prep.planted.store import PlantedSlides
 from medvlp import __version__
 from medvlp.config import resolve_path
 from medvlp.errors import DataError

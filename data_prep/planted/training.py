@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 from PIL import Image
 
-from data_prep.slides.planted_config import PlantedSlidesConfig
-from data_prep.slides.planted_images import TileImage, read_cell
+from data_prep.planted.config import PlantedSlidesConfig
+from data_prep.planted.images import TileImage, read_cell
 from medvlp.data.image import encode_image
 from medvlp.io import write_text
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.slides.planted_config import PARTS, PlantedSlidesConfig
-from data_prep.slides.planted_images import TURNS, TileImage
+from data_prep.planted.config import PARTS, PlantedSlidesConfig
+from data_prep.planted.images import TURNS, TileImage
 from medvlp.errors import DataError
 
 GLASS, NORMAL, TUMOUR = 0, 1, 2

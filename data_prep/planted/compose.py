@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from data_prep.slides.planted_config import PARTS, PlantedSlidesConfig
-from data_prep.slides.planted_images import turned
-from data_prep.slides.planted_plan import GLASS, SlidePlan
+from data_prep.planted.config import PARTS, PlantedSlidesConfig
+from data_prep.planted.images import turned
+from data_prep.planted.plan import GLASS, SlidePlan
 
 Pixels = NDArray[np.uint8]
 ReadCell = Callable[[int], Pixels]

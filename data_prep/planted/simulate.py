@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from data_prep.slides.planted_compose import bands
-from data_prep.slides.planted_config import PARTS, PlantedSlidesConfig
-from data_prep.slides.planted_images import TileImage, list_images, read_cell
-from data_prep.slides.planted_plan import GLASS, SlidePlan, draw_plan, tumour_regions
-from data_prep.slides.planted_preview import contact_sheet
-from data_prep.slides.planted_store import CELLS, IMAGES, KIND, SLIDES, mask_png, slides_of, write_table
-from data_prep.slides.planted_tiff import write_pyramid
-from data_prep.slides.planted_training import write_training
+from data_prep.planted.compose import bands
+from data_prep.planted.config import PARTS, PlantedSlidesConfig
+from data_prep.planted.images import TileImage, list_images, read_cell
+from data_prep.planted.plan import GLASS, SlidePlan, draw_plan, tumour_regions
+from data_prep.planted.preview import contact_sheet
+from data_prep.planted.store import CELLS, IMAGES, KIND, SLIDES, mask_png, slides_of, write_table
+from data_prep.planted.tiff import write_pyramid
+from data_prep.planted.training import write_training
 from medvlp import __version__
 from medvlp.errors import ConfigError, DataError
 from medvlp.io import atomic_folder, full_disk_told, read_json, sha256_file, sha256_json, write_json, write_manifest

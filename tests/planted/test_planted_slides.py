@@ -11,11 +11,11 @@ from PIL import Image
 from planted_cases import CELL, NUMBERS, make_config, write_sources
 from pyarrow import parquet
 
-from data_prep.slides import planted
-from data_prep.slides.planted_compose import ramp
-from data_prep.slides.planted_images import list_images, read_cell, turned
-from data_prep.slides.planted_plan import GLASS, NORMAL, TUMOUR, draw_plan, tumour_regions
-from data_prep.slides.planted_store import PlantedSlides, square_means
+from data_prep.planted import simulate as planted
+from data_prep.planted.compose import ramp
+from data_prep.planted.images import list_images, read_cell, turned
+from data_prep.planted.plan import GLASS, NORMAL, TUMOUR, draw_plan, tumour_regions
+from data_prep.planted.store import PlantedSlides, square_means
 from medvlp.config import load
 from medvlp.errors import ConfigError, DataError
 from medvlp.io import sha256_file, verify_manifest

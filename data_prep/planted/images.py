@@ -14,7 +14,7 @@ from PIL import Image
 from data_prep.pairs.groups import fingerprint, join, near_duplicate_images, same_key
 from data_prep.pairs.split import draw_splits
 from data_prep.pairs.tables import read_table, require_columns
-from data_prep.slides.planted_config import PlantedSlidesConfig, TileSource
+from data_prep.planted.config import PlantedSlidesConfig, TileSource
 from medvlp.config import resolve_path
 from medvlp.data.image import read_image
 from medvlp.errors import DataError

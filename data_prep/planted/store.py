@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data_prep.slides.planted_plan import GLASS, TUMOUR
+from data_prep.planted.plan import GLASS, TUMOUR
 from medvlp.errors import DataError
 from medvlp.io import verify_manifest
 

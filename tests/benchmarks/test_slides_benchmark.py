@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from planted_cases import CELL, make_config, write_sources
+from planted.planted_cases import CELL, make_config, write_sources
 from tiny_models import write_bert
 
 from benchmarks.slides import arms
@@ -14,9 +14,9 @@ from benchmarks.slides.outlines import outlines
 from benchmarks.slides.run import ask, describe, run
 from benchmarks.slides.score import THRESHOLDS, Asked, score_probabilities
 from benchmarks.slides.table import build, markdown
-from data_prep.slides import planted
-from data_prep.slides.planted_plan import GLASS, TUMOUR
-from data_prep.slides.planted_store import PlantedSlides
+from data_prep.planted import simulate as planted
+from data_prep.planted.plan import GLASS, TUMOUR
+from data_prep.planted.store import PlantedSlides
 from medvlp.errors import ConfigError, DataError
 from medvlp.metrics.overlap import dice
 from medvlp.zeroshot.prompts import Prompt, PromptSet

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 from PIL import Image
 
-from data_prep.slides.planted_config import PlantedSlidesConfig
+from data_prep.planted.config import PlantedSlidesConfig
 
 CELL, NUMBERS = 32, 60
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data_prep.slides.planted_plan import TUMOUR
-from data_prep.slides.planted_store import PlantedSlide
+from data_prep.planted.plan import TUMOUR
+from data_prep.planted.store import PlantedSlide
 from medvlp.io import require
 
 _SIDE, _LEGEND, _MARGIN, _COLUMNS = 320, 16, 6, 4
