@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medvlp.data.batch import Batch
 from medvlp.data.plan import Plan
-from medvlp.training.align_data import Draw, Order
+from medvlp.training.draws import Draw, Order, in_order
 
 if TYPE_CHECKING:
     from medvlp.data.augment import Augment
@@ -118,12 +118,4 @@ def batches(
     data: Dataset[Labelled], plan: Plan, start: int, rank: int, world: int, num_workers: int, *, pin: bool
 ) -> Iterator[LabelledBatch]:
     """Yield this rank's batches from micro-step ``start`` on; the number of workers changes only the speed."""
-    loader: Any = DataLoader(
-        data,
-        batch_sampler=Order(plan, start, rank, world),  # type: ignore[arg-type]
-        num_workers=num_workers,
-        collate_fn=collate,
-        pin_memory=pin,
-        generator=torch.Generator(),
-    )
-    yield from loader
+    yield from in_order(data, Order(plan, start, rank, world), num_workers, collate, pin=pin)

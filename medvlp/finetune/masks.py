@@ -24,7 +24,7 @@ from medvlp.finetune.config import MaskFolder, MaskFractions
 from medvlp.finetune.data import Labelled
 from medvlp.io import sha256_file, sha256_json
 from medvlp.ledger import Ledger
-from medvlp.training.align_data import Draw
+from medvlp.training.draws import Draw
 
 SPLITS = ("train", "dev", "test")
 _MAX_PIXELS = 64_000_000

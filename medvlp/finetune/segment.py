@@ -93,7 +93,7 @@ def _development(
     device = next(network.parameters()).device
     data = MaskData(items, found.config, network.preprocess, flips=False, seed=0)
     losses, maps, truth = [], [], []
-    from medvlp.training.align_data import Draw
+    from medvlp.training.draws import Draw
 
     for row in range(len(data)):
         item = data[Draw(0, 0, row)]

@@ -6,16 +6,16 @@ Shape legend: C channels, H, W pixels, I image tower width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medvlp.data.batch import Batch, Item, Tokenize, collate
 from medvlp.data.plan import Plan
+from medvlp.training.draws import Draw, Order, in_order
 
 if TYPE_CHECKING:
     from medvlp.data.augment import Augment
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from medvlp.training.text_augment import TextAugment
 
 _DRAW = 3  # random stream of captions and augmentation, apart from the plan's
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One place in a step: which row, and where in the global batch, which seeds its randomness."""
-
-    step: int
-    slot: int
-    row: int
 
 
 class AlignData(Dataset[Item]):
@@ -108,21 +99,6 @@ class AlignData(Dataset[Item]):
         )
 
 
-class Order:
-    """The draws of each step from a start on, one list per batch; without end."""
-
-    def __init__(self, plan: Plan, start: int, rank: int, world: int) -> None:
-        self.plan, self.start, self.rank, self.world = plan, start, rank, world
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        step = self.start
-        while True:
-            rows = self.plan.batch(step, self.rank, self.world)
-            first = self.rank * len(rows)
-            yield [Draw(step, first + place, int(row)) for place, row in enumerate(rows)]
-            step += 1
-
-
 def batches(
     data: AlignData,
     plan: Plan,
@@ -139,15 +115,7 @@ def batches(
 
     Texts are tokenised here, in one process, so that cut ones are counted.
     """
-    loader: Any = DataLoader(
-        data,
-        batch_sampler=Order(plan, start, rank, world),  # type: ignore[arg-type]
-        num_workers=num_workers,
-        collate_fn=list,
-        pin_memory=pin,
-        generator=torch.Generator(),  # its own: the loader then draws nothing from the global one
-    )
-    for items in loader:
+    for items in in_order(data, Order(plan, start, rank, world), num_workers, pin=pin):
         yield collate(items, tokenize, labels=labels)
 
 

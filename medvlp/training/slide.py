@@ -16,7 +16,6 @@ import torch
 from pydantic import Field, model_validator
 from rich.console import Console
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from medvlp.case_model import CaseModel, Part, save_case_model
 from medvlp.config import resolve_path
@@ -28,8 +27,8 @@ from medvlp.fusion.bag import TileBag
 from medvlp.metrics.ranking import median_rank, recall_at, retrieval_ranks
 from medvlp.objectives.mstar import MODALITIES, PAIR_NAMES, PAIRS, CaseOutputs, MstarObjective
 from medvlp.training import dry_run as rehearsal
-from medvlp.training.align_data import Order
 from medvlp.training.buckets import encode_in_buckets
+from medvlp.training.draws import Order, in_order
 from medvlp.training.loop import fit, make_fabric
 from medvlp.training.resume import identity
 from medvlp.training.settings import HARMLESS, RunConfig
@@ -195,14 +194,7 @@ class MstarRecipe:
 
     def batches(self, start: int, rank: int, world: int) -> Iterator[CaseBatch]:
         """Yield this rank's batches from micro-step ``start`` on."""
-        loader: Any = DataLoader(
-            self.data,
-            batch_sampler=Order(self.plan, start, rank, world),
-            num_workers=self.config.num_workers,
-            collate_fn=list,
-            generator=torch.Generator(),  # its own: the loader then draws nothing from the global one
-        )
-        for items in loader:
+        for items in in_order(self.data, Order(self.plan, start, rank, world), self.config.num_workers):
             yield self._collate(items, tokens=self.text_features is None)
 
     def _collate(self, items: Sequence[Any], *, tokens: bool) -> CaseBatch:

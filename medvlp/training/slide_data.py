@@ -26,7 +26,7 @@ from medvlp.io import sha256_file, sha256_json
 from medvlp.ledger import Ledger
 
 if TYPE_CHECKING:
-    from medvlp.training.align_data import Draw
+    from medvlp.training.draws import Draw
 
 SPLITS = ("train", "dev", "test")
 GAP_UM = 5000.0

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from medvlp.case_model import CaseModel, load_case_model
 from medvlp.config import Config
@@ -33,7 +33,7 @@ from medvlp.model import DEFAULT_IMAGE, ImageConfig
 from medvlp.objectives.base import Losses
 from medvlp.objectives.mstar import self_taught_loss
 from medvlp.tile_encoder import WEIGHTS, TileEncoder, save_tile_encoder
-from medvlp.training.align_data import Order
+from medvlp.training.draws import Order, in_order
 from medvlp.training.resume import identity
 from medvlp.training.settings import HARMLESS
 from medvlp.training.slide_data import Tiles, read_cases
@@ -41,7 +41,7 @@ from medvlp.training.tile_images import TileImages, TileSource, open_tile_images
 
 if TYPE_CHECKING:
     from medvlp.objectives.gather import Gather
-    from medvlp.training.align_data import Draw
+    from medvlp.training.draws import Draw
     from medvlp.training.slide import MstarConfig
     from medvlp.training.slide_data import Case
 
@@ -289,14 +289,7 @@ class SelfTaughtRecipe:
 
     def batches(self, start: int, rank: int, world: int) -> Iterator[TileBatch]:
         """Yield this rank's batches from micro-step ``start`` on."""
-        loader: Any = DataLoader(
-            self.data,
-            batch_sampler=Order(self.plan, start, rank, world),
-            num_workers=self.config.num_workers,
-            collate_fn=collate_tiles,
-            generator=torch.Generator(),  # its own: the loader then draws nothing from the global one
-        )
-        yield from loader
+        yield from in_order(self.data, Order(self.plan, start, rank, world), self.config.num_workers, collate_tiles)
 
     def inputs(self, batch: TileBatch) -> tuple[Any, ...]:
         """Return what :class:`TaughtStep` takes."""

@@ -23,7 +23,7 @@ from medvlp.errors import ConfigError, DataError
 from medvlp.knowledge.names import normalise
 from medvlp.training import align
 from medvlp.training.align import AlignConfig, AlignRecipe
-from medvlp.training.align_data import Draw
+from medvlp.training.draws import Draw
 from medvlp.training.loop import make_fabric
 from medvlp.training.text_augment import TextAugment, concept_names
 

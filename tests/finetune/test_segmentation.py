@@ -11,7 +11,7 @@ from medvlp.errors import ConfigError, DataError
 from medvlp.finetune.config import FewShot, Full, Linear, Lora, MaskFolder, MaskFolders, MaskFractions, Probe
 from medvlp.finetune.masks import MaskData, read_folder, read_mask
 from medvlp.finetune.segmenter import Segmenter
-from medvlp.training.align_data import Draw
+from medvlp.training.draws import Draw
 
 pytest.importorskip("monai", reason="needs the extra finetune")
 pytestmark = pytest.mark.extras

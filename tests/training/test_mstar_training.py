@@ -115,7 +115,7 @@ def test_a_batch_embeds_each_case_as_if_it_were_alone(folder, place):
 
 
 def test_tiles_are_drawn_anew_each_step_and_the_same_for_the_same_step(folder, place):
-    from medvlp.training.align_data import Draw
+    from medvlp.training.draws import Draw
 
     config = mstar_config(folder, place / "bert", data=data_of(folder, max_tiles=3))
     data = MstarRecipe(config, make_fabric(config)).data
