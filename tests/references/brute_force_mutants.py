@@ -134,3 +134,31 @@ def swapped_in(mutant: Mutant, function: Callable, package: str, folder: Path) -
     finally:
         for module, key in changed:
             setattr(module, key, mutant.owner)
+
+
+def fails(check: Callable[[Callable], None], function: Callable) -> bool:
+    """Whether a mutant gives another answer, or none: an exception is as loud as a wrong number."""
+    try:
+        check(function)
+    except Exception:
+        return True
+    return False
+
+
+def survivors(
+    checks: dict[str, Callable[[Callable], None]], load: Callable[[str], Callable], package: str, folder: Path
+) -> tuple[list[str], int]:
+    """Return the mutants that no check noticed of those that run them, and how many mutants there are."""
+    runs: dict[Mutant, list[str]] = {}
+    for name in checks:
+        for mutant in mutants(load(name), package):
+            runs.setdefault(mutant, []).append(name)
+    left = []
+    for mutant, names in runs.items():
+        for name in names:
+            with swapped_in(mutant, load(name), package, folder) as broken:
+                if fails(checks[name], broken):
+                    break
+        else:
+            left.append(mutant.text)
+    return left, len(runs)
