@@ -1,6 +1,7 @@
 """The dual encoder: an image tower and a text tower that meet in one embedding.
 
-Shape letters: B images · M texts · C channels · H, W pixels · L tokens · I tower width · D embedding.
+Shape letters: B images · M texts · C channels · H, W pixels · L tokens · N places · Q queries · I tower width ·
+D embedding.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from medvlp.encoders.text import TextEncoder
 from medvlp.encoders.tokenizer import Tokenizer
 from medvlp.encoders.weights import load_named, read_saved_config, read_state_dict, write_state_dict
 from medvlp.errors import CheckpointError, ConfigError, DataError
+from medvlp.fusion.query_decoder import Decoded, QueryDecoder
 from medvlp.io import atomic_folder, read_json, write_json
 
 ImageConfig = Annotated[TimmImage.Config | HfImage.Config | OpenClipImage.Config, Field(discriminator="name")]
 TextConfig = Annotated[TextEncoder.Config | OpenClipText.Config, Field(discriminator="name")]
-Part = Literal["image_tower", "text_tower", "heads", "scale"]
-PARTS: tuple[Part, ...] = ("image_tower", "text_tower", "heads", "scale")
+Part = Literal["image_tower", "text_tower", "heads", "scale", "decoder"]
+PARTS: tuple[Part, ...] = ("image_tower", "text_tower", "heads", "scale", "decoder")
 DEFAULT_IMAGE = TimmImage.Config(model="tf_efficientnet_lite0", weights=EFFICIENTNET_LITE0)
 DEFAULT_TEXT = TextEncoder.Config()
 MIN_SCALE, MAX_SCALE = 1.0, 100.0
@@ -46,6 +48,8 @@ _TEXT_TOWERS: dict[type, Any] = {TextEncoder.Config: TextEncoder, OpenClipText.C
 
 class DualEncoder(nn.Module):
     """Two towers, two projection heads, and the logit scale (and bias) that turn cosines into logits.
+
+    With a query decoder, texts can also be asked of an image's places: :meth:`decode`.
 
     Attributes:
         preprocess: PIL image to input tensor (3, H, W).
@@ -65,6 +69,7 @@ class DualEncoder(nn.Module):
         logit_scale_init: float = Field(1 / 0.07, ge=1, le=100, description="First multiplier of cosines.")
         logit_bias: float | None = Field(None, description="First additive bias of logits (sigmoid loss), or none.")
         context_length: int | None = Field(None, ge=2, description="Longest text in tokens; overrides the tower's.")
+        decoder: QueryDecoder.Config | None = Field(None, description="Asks texts of an image's places, or none.")
 
     def __init__(
         self,
@@ -99,6 +104,9 @@ class DualEncoder(nn.Module):
         self.text_head = Head(config.text_head, self.text.width, config.embed_dim, "text")
         self.logit_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale_init)))
         self.logit_bias = nn.Parameter(torch.tensor(config.logit_bias)) if config.logit_bias is not None else None
+        self.decoder: QueryDecoder | None = None
+        if config.decoder is not None:
+            self.decoder = QueryDecoder(config.decoder, self.text.width, self.image.width)
         self.preprocess: Preprocess = self.image.preprocess
         self.tokenizer: Tokenizer = self.text.tokenizer
         self._frozen: frozenset[str] = frozenset()
@@ -112,6 +120,37 @@ class DualEncoder(nn.Module):
         if image_BCHW.ndim != 4 or image_BCHW.shape[1] != 3:
             raise DataError(f"expected (B, 3, H, W), got {tuple(image_BCHW.shape)}", item="image batch")
         return self.image(image_BCHW)
+
+    def image_tokens(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the image tower's output before the head, pooled (B, I) and by place (B, N, I), from one pass.
+
+        Raises:
+            ConfigError: If the tower shows no features by place.
+        """
+        found: tuple[Tensor, Tensor] = self.image.with_tokens(image_BCHW)
+        return found
+
+    def text_tokens(self, ids_ML: Tensor, mask_ML: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the text tower's output before the head, pooled (M, I) and by token (M, L, I), from one pass.
+
+        Raises:
+            ConfigError: If the tower shows no features by token.
+        """
+        if not isinstance(self.text, TextEncoder):
+            raise ConfigError(
+                "gives no features by token", item=f"text: {self.config.text.name}", remedy="use text: {name: hf}"
+            )
+        return self.text.with_tokens(ids_ML, mask_ML)
+
+    def decode(self, query_QI: Tensor, tokens_BNI: Tensor) -> Decoded:
+        """Ask texts, as text tower outputs, of the places of each image.
+
+        Raises:
+            ConfigError: If the model has no decoder.
+        """
+        if self.decoder is None:
+            raise ConfigError("has no query decoder", item="model.decoder", remedy="set `decoder: {}` and train it")
+        return self.decoder(query_QI, tokens_BNI)
 
     def text_features(self, ids_ML: Tensor, mask_ML: Tensor) -> Tensor:
         """Return the text tower's pooled output (M, I) before the head."""
@@ -186,6 +225,7 @@ class DualEncoder(nn.Module):
             "text_tower": list(self.text.parameters()),
             "heads": heads,
             "scale": scale,
+            "decoder": [] if self.decoder is None else list(self.decoder.parameters()),
         }
 
     def set_frozen(self, parts: Iterable[Part]) -> None:
@@ -208,6 +248,8 @@ class DualEncoder(nn.Module):
         """Switch to training (or eval) mode; frozen parts stay in eval mode."""
         super().train(mode)
         modules = {"image_tower": [self.image], "text_tower": [self.text], "heads": [self.image_head, self.text_head]}
+        if self.decoder is not None:
+            modules["decoder"] = [self.decoder]
         for part in self._frozen & modules.keys():
             for module in modules[part]:
                 module.eval()

@@ -1,6 +1,7 @@
 """The batch contract: texts know which image they belong to, nothing is inferred from order.
 
-Shape legend: B images, M texts, L tokens, C channels, H, W pixels, I image tower width.
+Shape legend: B images, M texts, L tokens, C channels, H, W pixels, I tower width, N places of an image, K swapped
+captions, Q entities, P positions.
 """
 
 from __future__ import annotations
@@ -13,6 +14,41 @@ import torch
 from torch import Tensor
 
 Tokenize = Callable[[list[str]], tuple[Tensor, Tensor]]
+
+ABSENT, PRESENT, UNCERTAIN, NOT_MENTIONED = 0, 1, 2, -100
+"""Values of ``entity_label_BQ``; what is not mentioned is neither present nor absent."""
+
+ASPECTS = (
+    "caption", "report", "sentence", "ontology-path", "concepts", "definition", "appearance", "class-template", "name",
+)  # fmt: skip
+"""Kinds of texts; ``text_aspect_M`` holds places in this list, -1 for any other kind."""
+
+SWAPS = ("side", "anatomy", "presence", "severity")
+"""Kinds of swapped captions; ``swap_kind_K`` holds places in this list."""
+
+
+@dataclass(frozen=True)
+class Triple:
+    """Something a text says: head, relation, tail, as words of the text (finding, located at, anatomy)."""
+
+    head: str
+    relation: str
+    tail: str
+
+
+@dataclass(frozen=True)
+class Swap:
+    """A caption with one fact exchanged, which is false of the image.
+
+    Attributes:
+        text: The swapped caption.
+        kind: One of :data:`SWAPS`.
+        of: Place, among the item's texts, of the caption it was made from.
+    """
+
+    text: str
+    kind: str
+    of: int
 
 
 @dataclass(frozen=True)
@@ -27,6 +63,12 @@ class Item:
         label: Code of the class label, -1 if unknown.
         image_CHW: Preprocessed image, or None.
         feature_I: Cached output of the image tower, or None.
+        tokens_NI: Cached outputs of the image tower by place, or None.
+        aspects: Kind of each text, in the order of ``texts``; empty if unknown.
+        swaps: Captions that are false of the image.
+        triples: What each text says, in the order of ``texts``; empty if unknown.
+        entity_label_Q: Whether each entity is present, absent, uncertain or not mentioned; int64, or None.
+        entity_position_QP: The same of each entity at each position; int64, or None.
     """
 
     key: str
@@ -36,6 +78,12 @@ class Item:
     label: int = -1
     image_CHW: Tensor | None = None
     feature_I: Tensor | None = None
+    tokens_NI: Tensor | None = None
+    aspects: list[str] = field(default_factory=list)
+    swaps: list[Swap] = field(default_factory=list)
+    triples: list[tuple[Triple, ...]] = field(default_factory=list)
+    entity_label_Q: Tensor | None = None
+    entity_position_QP: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +102,17 @@ class Batch:
         image_BCHW: Images, or None.
         image_features_BI: Cached image tower outputs, or None.
         label_B: Class code of each image, -1 if unknown; None where labels must not be used.
+        image_tokens_BNI: Cached image tower outputs by place, or None.
+        text_valid_M: False for a text that only fills up an image's share, so that all ranks hold equally many; None:
+            all count.
+        text_aspect_M: Kind of each text as place in :data:`ASPECTS`, -1 for others, int64; None if unknown.
+        swap_ids_KL: Token ids of swapped captions; None where none are drawn.
+        swap_mask_KL: 1 on real tokens.
+        swap_of_K: Row of the text each one was made from, int64; its image is that text's owner.
+        swap_kind_K: Place in :data:`SWAPS`, int64.
+        triples: What each text says; empty if unknown.
+        entity_label_BQ: :data:`PRESENT`, :data:`ABSENT`, :data:`UNCERTAIN` or :data:`NOT_MENTIONED`, int64, or None.
+        entity_position_BQP: The same of each entity at each position, int64, or None.
     """
 
     token_ids_ML: Tensor
@@ -67,6 +126,16 @@ class Batch:
     image_BCHW: Tensor | None = None
     image_features_BI: Tensor | None = None
     label_B: Tensor | None = None
+    image_tokens_BNI: Tensor | None = None
+    text_valid_M: Tensor | None = None
+    text_aspect_M: Tensor | None = None
+    swap_ids_KL: Tensor | None = None
+    swap_mask_KL: Tensor | None = None
+    swap_of_K: Tensor | None = None
+    swap_kind_K: Tensor | None = None
+    triples: list[tuple[Triple, ...]] = field(default_factory=list, repr=False)
+    entity_label_BQ: Tensor | None = None
+    entity_position_BQP: Tensor | None = None
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -80,18 +149,20 @@ class Batch:
         return replace(self, **moved)
 
 
+FILLER = ""
+"""The text that fills up an image's share; never valid."""
+
+
 def collate(items: Sequence[Item], tokenize: Tokenize, *, labels: bool = True) -> Batch:
     """Put items together; every image may have any number of texts.
 
     Args:
-        items: Items of one rank and step, either all or none with an image, likewise with a cached feature.
+        items: Items of one rank and step, either all or none with an image, likewise with any other optional field.
         tokenize: Texts to ids and mask (M, L).
         labels: Fill ``label_B``.
     """
     texts = [text for item in items for text in item.texts]
     ids_ML, mask_ML = tokenize(texts)
-    images = [item.image_CHW for item in items if item.image_CHW is not None]
-    features = [item.feature_I for item in items if item.feature_I is not None]
     return Batch(
         token_ids_ML=ids_ML,
         token_mask_ML=mask_ML,
@@ -101,7 +172,43 @@ def collate(items: Sequence[Item], tokenize: Tokenize, *, labels: bool = True) -
         concepts=[item.concepts for item in items],
         keys=[item.key for item in items],
         texts=texts,
-        image_BCHW=torch.stack(images) if images else None,
-        image_features_BI=torch.stack(features) if features else None,
+        image_BCHW=_stacked([item.image_CHW for item in items]),
+        image_features_BI=_stacked([item.feature_I for item in items]),
         label_B=torch.tensor([item.label for item in items]) if labels else None,
+        image_tokens_BNI=_stacked([item.tokens_NI for item in items]),
+        text_valid_M=torch.tensor([text != FILLER for text in texts]) if FILLER in texts else None,
+        text_aspect_M=_aspects(items),
+        **_swaps(items, tokenize),
+        triples=[triples for item in items for triples in item.triples],
+        entity_label_BQ=_stacked([item.entity_label_Q for item in items]),
+        entity_position_BQP=_stacked([item.entity_position_QP for item in items]),
     )
+
+
+def _stacked(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    known = [tensor for tensor in tensors if tensor is not None]
+    return torch.stack(known) if known else None
+
+
+def _aspects(items: Sequence[Item]) -> Tensor | None:
+    if not any(item.aspects for item in items):
+        return None
+    code = {aspect: place for place, aspect in enumerate(ASPECTS)}
+    return torch.tensor([code.get(aspect, -1) for item in items for aspect in item.aspects])
+
+
+def _swaps(items: Sequence[Item], tokenize: Tokenize) -> dict[str, Tensor]:
+    """Tokens of all swapped captions, and the row of the text each belongs to."""
+    found, first = [], 0
+    for item in items:
+        found += [(swap, first + swap.of) for swap in item.swaps]
+        first += len(item.texts)
+    if not found:
+        return {}
+    ids_KL, mask_KL = tokenize([swap.text for swap, _ in found])
+    return {
+        "swap_ids_KL": ids_KL,
+        "swap_mask_KL": mask_KL,
+        "swap_of_K": torch.tensor([row for _, row in found]),
+        "swap_kind_K": torch.tensor([SWAPS.index(swap.kind) for swap, _ in found]),
+    }

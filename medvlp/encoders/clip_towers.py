@@ -1,6 +1,7 @@
 """Towers taken out of any open_clip model: built-in name, exported folder, or hub name.
 
-Shape letters: B images · M texts · L tokens · I tower width (open_clip's embedding width: its projection is inside).
+Shape letters: B images · M texts · L tokens · N places of an image · I tower width (open_clip's embedding width: its
+projection is inside).
 """
 
 from __future__ import annotations
@@ -62,6 +63,22 @@ class OpenClipImage(nn.Module):
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return open_clip's image embedding (B, I) before normalisation."""
         return _first(self.visual(image_BCHW))
+
+    def with_tokens(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the image embedding (B, I) and the projected features by place (B, N, I), from one pass.
+
+        Raises:
+            ConfigError: If open_clip's tower cannot show its tokens.
+        """
+        visual = self.visual
+        if not hasattr(visual, "output_tokens") or getattr(visual, "proj", None) is None:
+            raise ConfigError("gives no features by place", item=self.config.model, remedy="use a vision transformer")
+        before, visual.output_tokens = visual.output_tokens, True
+        try:
+            pooled_BI, tokens_BNW = visual(image_BCHW)
+        finally:
+            visual.output_tokens = before
+        return pooled_BI, tokens_BNW @ visual.proj
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training."""

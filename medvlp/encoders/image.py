@@ -1,6 +1,6 @@
-"""Image towers from timm and Hugging Face: pixels to one feature vector per image.
+"""Image towers from timm and Hugging Face: pixels to one feature vector per image, and to one per place.
 
-Shape letters: B images · C channels · H, W pixels · I tower width.
+Shape letters: B images · C channels · H, W pixels · I tower width · N places, row by row.
 """
 
 from __future__ import annotations
@@ -106,6 +106,21 @@ class TimmImage(nn.Module):
         """Return pooled features (B, I) of normalised images (B, 3, H, W)."""
         return self.trunk(image_BCHW)
 
+    def with_tokens(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pooled features (B, I) and features by place (B, N, I), from one pass.
+
+        Raises:
+            ConfigError: If the network pools features of another width than it returns.
+        """
+        features: Any = self.trunk.forward_features(image_BCHW)
+        pooled_BI: Tensor = self.trunk.forward_head(features)
+        if features.ndim == 4:
+            channels_last = getattr(self.trunk, "output_fmt", "NCHW") == "NHWC"
+            tokens_BNI = features.flatten(1, 2) if channels_last else features.flatten(2).transpose(1, 2)
+        else:
+            tokens_BNI = features[:, getattr(self.trunk, "num_prefix_tokens", 0) :]
+        return pooled_BI, _as_wide(tokens_BNI, self.width, self.config.model)
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Trade time for memory in training; a :class:`ConfigError` where the network cannot.
 
@@ -166,7 +181,22 @@ class HfImage(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         """Return pooled features (B, I) of normalised images (B, 3, H, W)."""
+        return self._pooled(self.encoder(pixel_values=image_BCHW))
+
+    def with_tokens(self, image_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pooled features (B, I) and features by place (B, N, I), from one pass.
+
+        Raises:
+            ConfigError: If the model is no transformer over square patches.
+        """
         out: Any = self.encoder(pixel_values=image_BCHW)
+        patch = getattr(self.encoder.config, "patch_size", None)
+        if not isinstance(patch, int) or out.last_hidden_state.ndim != 3:
+            raise ConfigError("gives no features by place", item=self.config.model, remedy="use a vision transformer")
+        num_places = (image_BCHW.shape[2] // patch) * (image_BCHW.shape[3] // patch)
+        return self._pooled(out), _as_wide(out.last_hidden_state[:, -num_places:], self.width, self.config.model)
+
+    def _pooled(self, out: Any) -> Tensor:
         if self.config.pooling == "pooler":
             return out.pooler_output
         states_BLI = out.last_hidden_state
@@ -214,6 +244,16 @@ def _probe_width(tower: nn.Module, size: int, item: str) -> int:
     if features.ndim != 2:
         raise ConfigError("gives no single vector per image", item=item, remedy="choose another architecture")
     return int(features.shape[1])
+
+
+def _as_wide(tokens_BNI: Tensor, width: int, item: str) -> Tensor:
+    if tokens_BNI.ndim != 3 or tokens_BNI.shape[2] != width:
+        raise ConfigError(
+            f"its features by place are {tuple(tokens_BNI.shape[1:])}, its pooled ones {width} wide",
+            item=item,
+            remedy="choose a network that pools the features it shows",
+        )
+    return tokens_BNI
 
 
 def _load_trunk(trunk: Any, path: Path) -> None:

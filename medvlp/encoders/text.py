@@ -83,6 +83,13 @@ class TextEncoder(nn.Module):
             return out.pooler_output
         return pool(out.last_hidden_state, mask_ML, self.config.pooling)
 
+    def with_tokens(self, ids_ML: Tensor, mask_ML: Tensor) -> tuple[Tensor, Tensor]:
+        """Return pooled features (M, I) and features by token (M, L, I), from one pass."""
+        out: Any = self.transformer(input_ids=ids_ML, attention_mask=mask_ML)
+        states_MLI = out.last_hidden_state
+        own = self.config.pooling == "pooler"
+        return (out.pooler_output if own else pool(states_MLI, mask_ML, self.config.pooling)), states_MLI
+
     def tokenize(self, texts: list[str], fixed: bool = False) -> tuple[Tensor, Tensor]:
         """Return ids and mask (M, L), padded to the longest text, or to ``context_length`` if ``fixed``."""
         return self.tokenizer(texts, fixed)

@@ -74,7 +74,11 @@ def _architecture(model: DualEncoder) -> str:
         f"| embedding | {config.embed_dim} values, L2-normalised |",
         f"| logit scale | {model.scale().item():.4f} |",
         f"| logit bias | {'none' if model.logit_bias is None else f'{model.logit_bias.item():.4f}'} |",
-        *[f"| parameters, {part.replace('_', ' ')} | {num_parameters[part]:,} |" for part in PARTS],
+        *[
+            f"| parameters, {part.replace('_', ' ')} | {num_parameters[part]:,} |"
+            for part in PARTS
+            if num_parameters[part]
+        ],
     ]
     return "## Architecture\n\n| part | value |\n|---|---|\n" + "\n".join(rows)
 

@@ -1,13 +1,14 @@
 """What every objective takes and returns, and the numeric floor (float32 outside autocast) all share.
 
-Shapes: B images of this rank, M texts of this rank, D embedding size.
+Shapes: B images of this rank, M texts of this rank, D embedding size, N places of an image, L tokens of a text, K
+swapped captions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
@@ -20,6 +21,7 @@ from medvlp.objectives.gather import Gather
 
 if TYPE_CHECKING:
     from medvlp.data.batch import Batch
+    from medvlp.fusion.query_decoder import Decoded
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,10 @@ class Outputs:
         scale: Multiplier of cosines (already exponentiated).
         bias: Additive logit bias of the sigmoid loss, or None.
         knowledge_MD: What a frozen knowledge encoder makes of the same texts, without gradient, or None.
+        patch_BND: Unit vectors of each image's places, through the image head; None unless an objective reads them.
+        word_MLD: Unit vectors of each text's tokens, through the text head; None unless an objective reads them.
+        swap_KD: Unit vectors of the batch's swapped captions; None where it has none.
+        extra: What the objective's own heads made (:class:`Heads`), by name.
     """
 
     image_BD: Tensor | None
@@ -39,6 +45,10 @@ class Outputs:
     scale: Tensor | float
     bias: Tensor | float | None = None
     knowledge_MD: Tensor | None = None
+    patch_BND: Tensor | None = None
+    word_MLD: Tensor | None = None
+    swap_KD: Tensor | None = None
+    extra: dict[str, Tensor] = field(default_factory=dict)
 
     def images(self, objective: str) -> Tensor:
         """Return ``image_BD``; text-only outputs are a :class:`TrainingError` naming the objective."""
@@ -90,6 +100,47 @@ class Objective(Protocol):
     def __call__(self, out: Outputs, batch: Batch, gather: Gather) -> Losses:
         """Return this rank's losses."""
         ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the towers made of a batch, for heads of an objective's own.
+
+    Attributes:
+        image_BI: Pooled image features.
+        tokens_BNI: Image features by place; None unless the objective reads ``tokens``.
+        text_MI: Pooled text features.
+        words_MLI: Text features by token; None unless the objective reads ``words``.
+        word_mask_ML: 1 on real tokens.
+        batch: The tensors of the batch that the objective ``needs``, by field name.
+        decode: Asks queries (Q, I) or (B, Q, I), as text tower outputs, of the places: the model's query decoder.
+    """
+
+    image_BI: Tensor
+    tokens_BNI: Tensor | None
+    text_MI: Tensor
+    words_MLI: Tensor | None
+    word_mask_ML: Tensor
+    batch: dict[str, Tensor]
+    decode: Callable[[Tensor], Decoded]
+
+
+class Heads(Protocol):
+    """Learned parts an objective brings along (decoders, fusion layers): an ``nn.Module`` of this form.
+
+    They learn with the model, are part of a checkpoint's state, and are no part of an export. An objective that has
+    such a module offers it as its attribute ``heads``.
+    """
+
+    def __call__(self, seen: Seen) -> dict[str, Tensor]:
+        """Return tensors that reach the objective as :attr:`Outputs.extra`."""
+        ...
+
+
+READS = frozenset({"patches", "words", "tokens", "valid"})
+"""What an objective may name in its attribute ``reads``: ``patches`` fills :attr:`Outputs.patch_BND`, ``words``
+:attr:`Outputs.word_MLD` and :attr:`Seen.words_MLI`, ``tokens`` :attr:`Seen.tokens_BNI`; ``valid`` says that it leaves out
+texts whose ``text_valid_M`` is False."""
 
 
 def upcast(tensor: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from medvlp.errors import ConfigError
-from medvlp.objectives.base import Losses, Objective, Outputs
+from medvlp.objectives.base import Losses, Objective, Outputs, Seen
 from medvlp.objectives.gather import Gather
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class WeightedObjectives(nn.Module):
                 raise ConfigError("occurs twice in the list", item=name, remedy="give each objective once")
         self.objectives = list(objectives)
         self.needs = frozenset[str]().union(*(getattr(objective, "needs", ()) for objective in objectives))
+        self.reads = frozenset[str]().union(*(getattr(objective, "reads", ()) for objective in objectives))
+        found = {type(one).__name__: getattr(one, "heads", None) for one in objectives}
+        heads = {name: module for name, module in found.items() if module is not None}
+        self.heads = _AllHeads(heads) if heads else None
 
     def forward(self, out: Outputs, batch: Batch, gather: Gather) -> Losses:
         """Return the terms and reports of all objectives, the reports prefixed by their class."""
@@ -45,3 +49,11 @@ class WeightedObjectives(nn.Module):
             prefix = next(iter(losses.terms))
             report.update({f"{prefix}/{key}": value for key, value in losses.report.items()})
         return Losses(terms, report)
+
+
+class _AllHeads(nn.ModuleDict):
+    """The heads of several objectives; each names its tensors after itself."""
+
+    def forward(self, seen: Seen) -> dict[str, Tensor]:
+        """Return what all of them made."""
+        return {name: tensor for heads in self.values() for name, tensor in heads(seen).items()}

@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from medvlp.config import Config, resolve_path
 from medvlp.data.augment import Augment
 from medvlp.data.batch import Batch
+from medvlp.data.entities import Entities
 from medvlp.data.plan import GroupPlan, PairPlan, Plan, Sampling
-from medvlp.encoders.text import TextEncoder
-from medvlp.encoders.weights import load_named, read_state_dict
+from medvlp.encoders.weights import load_named, read_state_dict, write_state_dict
 from medvlp.errors import ConfigError, DataError, GraphError
 from medvlp.model import PARTS, DualEncoder, Part, save_model
 from medvlp.objectives import ObjectiveConfig, build
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.training import dry_run as rehearsal
 from medvlp.training.align_data import AlignData, batches, concept_rows, cut_groups
-from medvlp.training.buckets import encode_in_buckets
-from medvlp.training.features import cached_features, embed
+from medvlp.training.align_model import HEADS_FILE, AlignModel
+from medvlp.training.features import cached_features, cached_tokens, embed
 from medvlp.training.frozen_text import FrozenTextEncoder
 from medvlp.training.knowledge import control_hierarchy
 from medvlp.training.loop import fit, make_fabric
@@ -97,6 +97,12 @@ class AlignConfig(RunConfig):
     )
     sampling: Sampling = Field("natural", description="How much frequent labels weigh in the order of data.")
     texts_per_image: int = Field(1, ge=1, description="Captions per image and step.")
+    repeat_texts: bool = Field(
+        True, description="Repeat the captions of an image that has fewer; else its share is filled with texts that "
+        "count for nothing."
+    )  # fmt: skip
+    aspects: list[str] | None = Field(None, min_length=1, description="Kinds of captions to use; all by default.")
+    entities: str | None = Field(None, description="Folder that says what is present where in each image.")
     text_augment: TextAugment.Config | None = Field(TextAugment.Config(), description="Caption augmentation, or none.")
     image_augment: Augment.Config | None = Field(None, description="Image augmentation, or none.")
     freeze: Freezing = Field(Freezing(), description="Which parts do not learn, and how long.")
@@ -152,7 +158,7 @@ def check(config: AlignConfig, *, own_loss: bool = False) -> None:
     frozen = set(config.freeze.always)
     if config.knowledge != "none" and config.graph is None:
         raise ConfigError(f"knowledge {config.knowledge} needs a graph", item="graph", remedy="name its folder")
-    if frozen >= set(PARTS):
+    if frozen >= set(PARTS) - ({"decoder"} if config.model.decoder is None else set()):
         raise ConfigError("every part is frozen, so nothing would learn", item="freeze.always")
     if config.cached_features and "image_tower" not in frozen:
         raise ConfigError(
@@ -186,35 +192,6 @@ def _check_knowledge_encoder(config: AlignConfig, frozen: set[Part]) -> None:
         )
 
 
-class AlignModel(nn.Module):
-    """The dual encoder as one forward pass over a batch."""
-
-    def __init__(self, model: DualEncoder) -> None:
-        super().__init__()
-        self.model = model
-        self.bucketed = isinstance(model.text, TextEncoder)
-
-    def forward(
-        self,
-        image_BCHW: Tensor | None,
-        features_BI: Tensor | None,
-        ids_ML: Tensor,
-        mask_ML: Tensor,
-        knowledge_MD: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-        """Return the fields of :class:`Outputs`; ``knowledge_MD``, which no weight here takes part in, as it came."""
-        model = self.model
-        if features_BI is None:
-            assert image_BCHW is not None
-            features_BI = model.image_features(image_BCHW)
-        if self.bucketed:
-            text_MI = encode_in_buckets(model.text_features, ids_ML, mask_ML)
-        else:
-            text_MI = model.text_features(ids_ML, mask_ML)
-        bias = None if model.logit_bias is None else model.logit_bias * 1.0
-        return model.project_image(features_BI), model.project_text(text_MI), model.scale(), bias, knowledge_MD
-
-
 class AlignRecipe:
     """Stage 2 for the engine; see :class:`medvlp.training.loop.Recipe`."""
 
@@ -235,12 +212,12 @@ class AlignRecipe:
         self.model = starting_model(config.start, config.model)
         if config.grad_checkpointing:
             self.model.set_grad_checkpointing()
-        self.module: nn.Module = AlignModel(self.model)
         self.autocast = fabric.autocast
         self.knowledge_encoder = None
         if config.knowledge_encoder is not None:
             self.knowledge_encoder = FrozenTextEncoder(config.knowledge_encoder, config.model.embed_dim, self.device)
         self.objective: Objective = build(config.objective, hierarchy) if objective is None else objective
+        self.module = AlignModel(self.model, self.objective)
         concepts, unknown = concept_rows(self.split, self.store, hierarchy)
         if unknown and not any(concepts):
             raise GraphError(
@@ -248,12 +225,14 @@ class AlignRecipe:
                 item=config.graph,
                 remedy="use the graph the pairs store was prepared with",
             )
-        self.features, self.dev_features = None, None
+        self.features, self.dev_features, tokens = None, None, None
         if use_cache:
             cache = resolve_path(config.cache)
             # One process fills the cache, the others then only read it.
             with fabric.rank_zero_first():
                 self.features = cached_features(self.model, self.split, self.store.digest, cache, self.device)
+                if self.module.reads_places:
+                    tokens = cached_tokens(self.model, self.split, self.store.digest, cache, self.device)
                 if len(self.development) > 0:
                     self.dev_features = cached_features(
                         self.model, self.development, self.store.digest, cache, self.device
@@ -268,7 +247,17 @@ class AlignRecipe:
             self.features,
             config.texts_per_image,
             config.seed,
+            tokens=tokens,
+            aspects=config.aspects,
+            repeat_texts=config.repeat_texts,
+            entities=None if config.entities is None else Entities.load(resolve_path(config.entities)),
         )
+        if self.data.fills and "valid" not in self.module.reads:
+            raise DataError(
+                f"an image has fewer than {1 if config.repeat_texts else config.texts_per_image} captions of these kinds",
+                item=config.data,
+                remedy="set repeat_texts: true, name more aspects, or use an objective that leaves texts out",
+            )
         if isinstance(config.batches, GroupBatches) and config.batches.max_size is not None:
             self.data.groups = cut_groups(self.data.groups, config.batches.max_size, config.seed)
         self.plan = self._plan()
@@ -293,8 +282,9 @@ class AlignRecipe:
         }
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters by part."""
-        return {str(name): parameters for name, parameters in self.model.towers().items()}
+        """Return the parameters by part; ``objective`` are those of the objective's own heads."""
+        parts = {str(name): parameters for name, parameters in self.model.towers().items()}
+        return parts if self.module.heads is None else {**parts, "objective": list(self.module.heads.parameters())}
 
     def batches(self, start: int, rank: int, world: int) -> Iterator[Batch]:
         """Yield this rank's batches from micro-step ``start`` on."""
@@ -310,13 +300,13 @@ class AlignRecipe:
             labels=self.config.knowledge != "none",
         )
 
-    def inputs(self, batch: Batch) -> tuple[Tensor | None, ...]:
-        """Return images or cached features, token ids and mask, and what the frozen encoder makes of the texts."""
-        knowledge_MD = None
+    def inputs(self, batch: Batch) -> tuple[dict[str, Tensor]]:
+        """Return the tensors the module takes, by field name; with them what the frozen encoder makes of the texts."""
+        given = self.module.given(batch)
         if self.knowledge_encoder is not None:
             with self.autocast():
-                knowledge_MD = self.knowledge_encoder(batch.texts)
-        return batch.image_BCHW, batch.image_features_BI, batch.token_ids_ML, batch.token_mask_ML, knowledge_MD
+                given["knowledge_MD"] = self.knowledge_encoder(batch.texts)
+        return (given,)
 
     def begin_step(self, step: int) -> None:
         """Freeze what the schedule freezes at this step; batch statistics stay as they are if so configured."""
@@ -353,12 +343,16 @@ class AlignRecipe:
         return shares
 
     def save_model(self, folder: Path) -> None:
-        """Write the dual encoder."""
+        """Write the dual encoder, and the objective's own heads beside it."""
         save_model(self.model, folder)
+        if self.module.heads is not None:
+            write_state_dict(folder / HEADS_FILE, self.module.heads.state_dict())
 
     def load_model(self, folder: Path) -> None:
-        """Read the dual encoder's weights."""
+        """Read what :meth:`save_model` wrote."""
         load_named(self.model, read_state_dict(folder / "model.safetensors"), folder / "model.safetensors")
+        if self.module.heads is not None:
+            load_named(self.module.heads, read_state_dict(folder / HEADS_FILE), folder / HEADS_FILE)
 
     def _plan(self) -> Plan:
         config, chosen = self.config, self.config.batches

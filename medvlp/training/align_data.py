@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from medvlp.data.batch import Batch, Item, Tokenize, collate
+from medvlp.data.batch import FILLER, Batch, Item, Tokenize, collate
 from medvlp.data.plan import Plan
 from medvlp.training.draws import Draw, Order, in_order
 
 if TYPE_CHECKING:
     from medvlp.data.augment import Augment
+    from medvlp.data.entities import Entities
     from medvlp.data.pairs import PairsSplit, PairsStore
     from medvlp.data.transform import Preprocess
     from medvlp.knowledge.graph import DiseaseGraph
@@ -40,6 +41,10 @@ class AlignData(Dataset[Item]):
         features: Cached image tower outputs instead of images, or None.
         texts_per_image: Captions per image and step.
         seed: Decides every draw.
+        tokens: Cached image tower outputs by place, or None.
+        aspects: Kinds of captions to use; None takes all. A row without any has one text that counts for nothing.
+        repeat_texts: Repeat the captions of a row that has fewer; else fill up with texts that count for nothing.
+        entities: What is present where in each image, or None.
     """
 
     def __init__(
@@ -53,6 +58,11 @@ class AlignData(Dataset[Item]):
         features: NDArray[np.float32] | None,
         texts_per_image: int,
         seed: int,
+        *,
+        tokens: NDArray[np.float32] | None = None,
+        aspects: Sequence[str] | None = None,
+        repeat_texts: bool = True,
+        entities: Entities | None = None,
     ) -> None:
         self.split, self.concepts, self.texts = split, concepts, texts
         self.preprocess, self.augment, self.features = preprocess, augment, features
@@ -60,7 +70,13 @@ class AlignData(Dataset[Item]):
         self.keys: list[str] = split.keys
         self.labels: list[str | None] = split.column("label")
         self.groups: NDArray[np.int64] = split.column("group")
-        self.captions = [[text.text for text in texts] for texts in split.column("texts")]
+        self.tokens, self.repeat_texts, self.entities = tokens, repeat_texts, entities
+        self.captions = [
+            [text for text in texts if aspects is None or text.aspect in aspects] for texts in split.column("texts")
+        ]
+        self.fills = any(len(own) < (1 if repeat_texts else texts_per_image) for own in self.captions)
+        if entities is not None:
+            entities.check_keys(self.keys)
         self.code: Mapping[str | None, int] = {label: code for code, label in enumerate(classes)}
 
     def __len__(self) -> int:
@@ -76,7 +92,9 @@ class AlignData(Dataset[Item]):
         row = draw.row
         own = self.captions[row]
         order = rng.permutation(len(own))
-        texts = [own[order[place % len(own)]] for place in range(self.texts_per_image)]
+        count = self.texts_per_image if own and self.repeat_texts else min(self.texts_per_image, len(own))
+        drawn = [int(order[place % len(own)]) for place in range(count)]
+        texts = [own[place].text for place in drawn]
         image_CHW = feature_I = None
         if self.features is not None:
             feature_I = torch.from_numpy(np.array(self.features[row]))
@@ -88,10 +106,17 @@ class AlignData(Dataset[Item]):
         label = self.labels[row]
         if self.texts is not None:
             texts = [self.texts(text, self.concepts[row], label, rng)[0] for text in texts]
+        filling = self.texts_per_image - count
+        known = None if self.entities is None else self.entities.of(self.keys[row])
         return Item(
             key=self.keys[row],
             group=int(self.groups[row]),
-            texts=texts,
+            texts=texts + [FILLER] * filling,
+            aspects=[own[place].aspect for place in drawn] + [FILLER] * filling,
+            tokens_NI=None if self.tokens is None else torch.from_numpy(np.array(self.tokens[row])),
+            triples=[] if known is None else [*(known.triples_of(own[place].text) for place in drawn), *[()] * filling],
+            entity_label_Q=None if known is None else known.label_Q,
+            entity_position_QP=None if known is None else known.position_QP,
             concepts=self.concepts[row],
             label=self.code.get(label, -1),
             image_CHW=image_CHW,

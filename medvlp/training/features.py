@@ -6,7 +6,7 @@ Shape legend: N images, B images of a batch, I image tower width.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from medvlp.data.pairs import PairsSplit
     from medvlp.model import DualEncoder
 
-FORMAT = "medvlp-features-1"
+FORMAT, TOKENS_FORMAT = "medvlp-features-1", "medvlp-tokens-1"
 _FILE = "features.npy"
 
 
@@ -53,8 +53,46 @@ def cached_features(
     Raises:
         CheckpointError: If a cache file was altered.
     """
+
+    def work(file: Path) -> None:
+        np.save(file, embed(model, split, device, batch_size), allow_pickle=False)
+
+    return _cached(model, split, data_digest, folder, FORMAT, work)
+
+
+def cached_tokens(
+    model: DualEncoder, split: PairsSplit, data_digest: str, folder: Path, device: torch.device, batch_size: int = 64
+) -> NDArray[np.float32]:
+    """Return the image tower's outputs by place (N, places, I) of a split, memory-mapped; computed on the first call.
+
+    Arguments and errors as for :func:`cached_features`.
+    """
+
+    def work(file: Path) -> None:
+        out: Any = None
+        with torch.no_grad():
+            for start in range(0, len(split), batch_size):
+                rows = range(start, min(start + batch_size, len(split)))
+                images_BCHW = torch.stack([model.preprocess(split[row].image) for row in rows]).to(device)
+                tokens_BNI = model.image_tokens(images_BCHW)[1].float().cpu().numpy()
+                if out is None:
+                    shape = (len(split), *tokens_BNI.shape[1:])
+                    out = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=shape)
+                out[rows.start : rows.stop] = tokens_BNI
+        out.flush()
+
+    training = model.image.training
+    model.image.to(device).eval()
+    found = _cached(model, split, data_digest, folder, TOKENS_FORMAT, work)
+    model.image.train(training)
+    return found
+
+
+def _cached(
+    model: DualEncoder, split: PairsSplit, data_digest: str, folder: Path, form: str, work: Callable[[Path], None]
+) -> NDArray[np.float32]:
     key = {
-        "format": FORMAT,
+        "format": form,
         "data": data_digest,
         "split": split.name,
         "tower": tower_digest(model.image),
@@ -62,9 +100,8 @@ def cached_features(
     }
     target = folder / f"{split.name}-{sha256_json(key)[:20]}"
     if not (target / MANIFEST).is_file():
-        features_NI = embed(model, split, device, batch_size)
         with atomic_folder(target, replace=True, own=True) as partial:
-            np.save(partial / _FILE, features_NI, allow_pickle=False)
+            work(partial / _FILE)
             write_manifest(partial, {**key, "num_rows": len(split)})
     manifest = verify_manifest(target, CheckpointError)
     features: NDArray[np.float32] = np.load(target / _FILE, mmap_mode="r", allow_pickle=False)

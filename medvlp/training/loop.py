@@ -43,8 +43,12 @@ class Recipe(Protocol):
     """
 
     name: str
-    module: nn.Module
     objective: Objective
+
+    @property
+    def module(self) -> nn.Module:
+        """What is trained."""
+        ...
 
     @property
     def config(self) -> RunConfig:
@@ -65,7 +69,7 @@ class Recipe(Protocol):
         """Return the parameters by part."""
         ...
 
-    def inputs(self, batch: Batch) -> tuple[Tensor | None, ...]:
+    def inputs(self, batch: Batch) -> tuple[Any, ...]:
         """Return what the module's forward takes."""
         ...
 
@@ -259,7 +263,7 @@ class Engine:
         out = getattr(self.recipe, "outputs", Outputs)(*made)
         losses = self.recipe.objective(out, batch, self.gather)
         # An output the loss does not use still takes part with gradient 0: every rank then reduces the same tensors.
-        unused = [tensor.sum() for tensor in made if tensor is not None and tensor.requires_grad]
+        unused = [tensor.sum() for tensor in _tensors(made) if tensor.requires_grad]
         total = losses.total + 0.0 * torch.stack(unused).sum() if unused else losses.total
         return losses, torch.as_tensor(out.scale), total
 
@@ -398,3 +402,9 @@ class _NoLog:
 
     def restart_clock(self) -> None:
         """Ignore."""
+
+
+def _tensors(made: tuple[Any, ...]) -> list[Tensor]:
+    """Every tensor that a forward pass gave, those in mappings too."""
+    flat = [value for part in made for value in (part.values() if isinstance(part, dict) else (part,))]
+    return [value for value in flat if isinstance(value, Tensor)]
