@@ -152,9 +152,7 @@ class Entities:
         texts = read_json(folder / "entities.json")
         return cls(
             [
-                Entity(
-                    one["name"], tuple(one["concepts"]), tuple((aspect, text) for aspect, text in one["descriptions"])
-                )
+                Entity(one["name"], tuple(one["concepts"]), tuple((kind, text) for kind, text in one["descriptions"]))
                 for one in texts["entities"]
             ],
             [Position(one["name"], tuple(one["above"])) for one in texts["positions"]],

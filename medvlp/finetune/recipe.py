@@ -1,4 +1,4 @@
-"""Fine-tuning by gradient steps, as a recipe for the training engine; see ``medvlp.training.loop.Recipe``."""
+"""Fine-tuning by gradient steps, as a recipe for the training engine; see ``medvlp.training.recipe.Recipe``."""
 
 from __future__ import annotations
 

@@ -139,8 +139,8 @@ class Heads(Protocol):
 
 READS = frozenset({"patches", "words", "tokens", "valid"})
 """What an objective may name in its attribute ``reads``: ``patches`` fills :attr:`Outputs.patch_BND`, ``words``
-:attr:`Outputs.word_MLD` and :attr:`Seen.words_MLI`, ``tokens`` :attr:`Seen.tokens_BNI`; ``valid`` says that it leaves out
-texts whose ``text_valid_M`` is False."""
+:attr:`Outputs.word_MLD` and :attr:`Seen.words_MLI`, ``tokens`` :attr:`Seen.tokens_BNI`; ``valid`` says that it leaves
+out texts whose ``text_valid_M`` is False."""
 
 
 def upcast(tensor: Tensor) -> Tensor:

@@ -193,7 +193,7 @@ def _check_knowledge_encoder(config: AlignConfig, frozen: set[Part]) -> None:
 
 
 class AlignRecipe:
-    """Stage 2 for the engine; see :class:`medvlp.training.loop.Recipe`."""
+    """Stage 2 for the engine; see :class:`medvlp.training.recipe.Recipe`."""
 
     name = "align"
 
@@ -253,8 +253,9 @@ class AlignRecipe:
             entities=None if config.entities is None else Entities.load(resolve_path(config.entities)),
         )
         if self.data.fills and "valid" not in self.module.reads:
+            fewest = 1 if config.repeat_texts else config.texts_per_image
             raise DataError(
-                f"an image has fewer than {1 if config.repeat_texts else config.texts_per_image} captions of these kinds",
+                f"an image has fewer than {fewest} captions of these kinds",
                 item=config.data,
                 remedy="set repeat_texts: true, name more aspects, or use an objective that leaves texts out",
             )

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from medvlp.errors import CheckpointError
 from medvlp.training.checkpoint import Checkpoints
-from medvlp.training.loop import Engine, Recipe
+from medvlp.training.loop import Engine
+from medvlp.training.recipe import Recipe
 
 _MIB = 1 << 20
 

@@ -116,7 +116,7 @@ class TextMetric(nn.Module):
 
 
 class KnowledgeRecipe:
-    """Stage 1 for the engine; see :class:`medvlp.training.loop.Recipe`."""
+    """Stage 1 for the engine; see :class:`medvlp.training.recipe.Recipe`."""
 
     name = "knowledge"
 

@@ -132,7 +132,7 @@ class CaseStep(nn.Module):
 
 
 class MstarRecipe:
-    """Stage 1 for the engine; see :class:`medvlp.training.loop.Recipe`."""
+    """Stage 1 for the engine; see :class:`medvlp.training.recipe.Recipe`."""
 
     name = "mstar"
     outputs = CaseOutputs

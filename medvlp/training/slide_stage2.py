@@ -231,7 +231,7 @@ class SelfTaughtObjective(nn.Module):
 
 
 class SelfTaughtRecipe:
-    """Stage 2 for the engine; see :class:`medvlp.training.loop.Recipe`."""
+    """Stage 2 for the engine; see :class:`medvlp.training.recipe.Recipe`."""
 
     name = "mstar"
     outputs = TaughtOutputs

@@ -47,7 +47,7 @@ def test_the_encoder_gives_the_vectors_of_stage_1_for_the_captions_of_the_step(p
     config = kep_config(place, bert, stage_1, text_augment=augment, knowledge="real")
     recipe = AlignRecipe(config, make_fabric(config), None, use_cache=False)
     batch = next(recipe.batches(3, 0, 1))
-    *_, knowledge_MD = recipe.inputs(batch)
+    knowledge_MD = recipe.inputs(batch)[0]["knowledge_MD"]
     alone = TextEncoder.load(stage_1)
     with torch.no_grad():
         expected = torch.cat([alone(*alone.tokenize([text])) for text in batch.texts])
