@@ -24,7 +24,7 @@ ASPECTS = (
 """Kinds of texts; ``text_aspect_M`` holds places in this list, -1 for any other kind."""
 
 SWAPS = ("side", "anatomy", "presence", "severity")
-"""Kinds of swapped captions; ``swap_kind_K`` holds places in this list."""
+"""Kinds of swapped captions; ``swap_kind_K`` holds places in this list, -1 for one that counts for nothing."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,16 @@ class Swap:
     Attributes:
         text: The swapped caption.
         kind: One of :data:`SWAPS`.
-        of: Place, among the item's texts, of the caption it was made from.
+        of: Place, among the item's texts, of the caption it was made from; -1 for one that counts for nothing.
     """
 
     text: str
     kind: str
     of: int
+
+
+NO_SWAP = Swap("", "", -1)
+"""Takes the place of a swapped caption where none can be made, so that all ranks hold equally many."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +112,9 @@ class Batch:
         text_aspect_M: Kind of each text as place in :data:`ASPECTS`, -1 for others, int64; None if unknown.
         swap_ids_KL: Token ids of swapped captions; None where none are drawn.
         swap_mask_KL: 1 on real tokens.
-        swap_of_K: Row of the text each one was made from, int64; its image is that text's owner.
-        swap_kind_K: Place in :data:`SWAPS`, int64.
+        swap_of_K: Row of the text each one was made from, int64; its image is that text's owner. -1 for one that only
+            fills up an image's share, so that all ranks hold equally many: it counts for nothing in any loss.
+        swap_kind_K: Place in :data:`SWAPS`, -1 where ``swap_of_K`` is; int64.
         triples: What each text says; empty if unknown.
         entity_label_BQ: :data:`PRESENT`, :data:`ABSENT`, :data:`UNCERTAIN` or :data:`NOT_MENTIONED`, int64, or None.
         entity_position_BQP: The same of each entity at each position, int64, or None.
@@ -201,7 +206,7 @@ def _swaps(items: Sequence[Item], tokenize: Tokenize) -> dict[str, Tensor]:
     """Tokens of all swapped captions, and the row of the text each belongs to."""
     found, first = [], 0
     for item in items:
-        found += [(swap, first + swap.of) for swap in item.swaps]
+        found += [(swap, first + swap.of if swap.of >= 0 else -1) for swap in item.swaps]
         first += len(item.texts)
     if not found:
         return {}
@@ -210,5 +215,5 @@ def _swaps(items: Sequence[Item], tokenize: Tokenize) -> dict[str, Tensor]:
         "swap_ids_KL": ids_KL,
         "swap_mask_KL": mask_KL,
         "swap_of_K": torch.tensor([row for _, row in found]),
-        "swap_kind_K": torch.tensor([SWAPS.index(swap.kind) for swap, _ in found]),
+        "swap_kind_K": torch.tensor([SWAPS.index(swap.kind) if row >= 0 else -1 for swap, row in found]),
     }

@@ -19,6 +19,7 @@ from medvlp.data.augment import Augment
 from medvlp.data.batch import Batch
 from medvlp.data.entities import Entities
 from medvlp.data.plan import GroupPlan, PairPlan, Plan, Sampling
+from medvlp.data.swaps import Swaps
 from medvlp.encoders.weights import load_named, read_state_dict, write_state_dict
 from medvlp.errors import ConfigError, DataError, GraphError
 from medvlp.model import PARTS, DualEncoder, Part, save_model
@@ -103,6 +104,7 @@ class AlignConfig(RunConfig):
     )  # fmt: skip
     aspects: list[str] | None = Field(None, min_length=1, description="Kinds of captions to use; all by default.")
     entities: str | None = Field(None, description="Folder that says what is present where in each image.")
+    swaps: Swaps.Config | None = Field(None, description="Captions with one fact exchanged, or none.")
     text_augment: TextAugment.Config | None = Field(TextAugment.Config(), description="Caption augmentation, or none.")
     image_augment: Augment.Config | None = Field(None, description="Image augmentation, or none.")
     freeze: Freezing = Field(Freezing(), description="Which parts do not learn, and how long.")
@@ -251,6 +253,7 @@ class AlignRecipe:
             aspects=config.aspects,
             repeat_texts=config.repeat_texts,
             entities=None if config.entities is None else Entities.load(resolve_path(config.entities)),
+            swaps=None if config.swaps is None else Swaps(config.swaps),
         )
         if self.data.fills and "valid" not in self.module.reads:
             fewest = 1 if config.repeat_texts else config.texts_per_image

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from medvlp.data.augment import Augment
     from medvlp.data.entities import Entities
     from medvlp.data.pairs import PairsSplit, PairsStore
+    from medvlp.data.swaps import Swaps
     from medvlp.data.transform import Preprocess
     from medvlp.knowledge.graph import DiseaseGraph
     from medvlp.training.text_augment import TextAugment
 
 _DRAW = 3  # random stream of captions and augmentation, apart from the plan's
+_SWAPS = 11  # and of swapped captions, so that asking for them changes nothing else
 
 
 class AlignData(Dataset[Item]):
@@ -45,6 +47,7 @@ class AlignData(Dataset[Item]):
         aspects: Kinds of captions to use; None takes all. A row without any has one text that counts for nothing.
         repeat_texts: Repeat the captions of a row that has fewer; else fill up with texts that count for nothing.
         entities: What is present where in each image, or None.
+        swaps: Draws swapped captions of the texts as they are shown, or None.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class AlignData(Dataset[Item]):
         aspects: Sequence[str] | None = None,
         repeat_texts: bool = True,
         entities: Entities | None = None,
+        swaps: Swaps | None = None,
     ) -> None:
         self.split, self.concepts, self.texts = split, concepts, texts
         self.preprocess, self.augment, self.features = preprocess, augment, features
@@ -70,7 +74,7 @@ class AlignData(Dataset[Item]):
         self.keys: list[str] = split.keys
         self.labels: list[str | None] = split.column("label")
         self.groups: NDArray[np.int64] = split.column("group")
-        self.tokens, self.repeat_texts, self.entities = tokens, repeat_texts, entities
+        self.tokens, self.repeat_texts, self.entities, self.swaps = tokens, repeat_texts, entities, swaps
         self.captions = [
             [text for text in texts if aspects is None or text.aspect in aspects] for texts in split.column("texts")
         ]
@@ -108,13 +112,19 @@ class AlignData(Dataset[Item]):
             texts = [self.texts(text, self.concepts[row], label, rng)[0] for text in texts]
         filling = self.texts_per_image - count
         known = None if self.entities is None else self.entities.of(self.keys[row])
+        triples = [] if known is None else [known.triples_of(own[place].text) for place in drawn]
+        swaps = []
+        if self.swaps is not None:
+            of_swaps = np.random.default_rng([self.seed, _SWAPS, draw.step, draw.slot])
+            swaps = self.swaps(texts, of_swaps, triples=triples, true=[text.text for text in own])
         return Item(
             key=self.keys[row],
             group=int(self.groups[row]),
             texts=texts + [FILLER] * filling,
             aspects=[own[place].aspect for place in drawn] + [FILLER] * filling,
             tokens_NI=None if self.tokens is None else torch.from_numpy(np.array(self.tokens[row])),
-            triples=[] if known is None else [*(known.triples_of(own[place].text) for place in drawn), *[()] * filling],
+            swaps=swaps,
+            triples=[] if known is None else triples + [()] * filling,
             entity_label_Q=None if known is None else known.label_Q,
             entity_position_QP=None if known is None else known.position_QP,
             concepts=self.concepts[row],
