@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from medvlp.cli_deid import deid
 from medvlp.cli_diagnose import diagnose
+from medvlp.cli_entities import entities
 from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
 from medvlp.cli_link import link
 from medvlp.cli_pairs import pairs_app
@@ -53,6 +54,7 @@ app.command()(predict)
 app.command()(diagnose)
 app.command()(serve)
 app.command()(deid)
+app.command()(entities)
 app.command()(link)
 app.command()(embed_cases)
 app.command()(survival)

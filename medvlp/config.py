@@ -28,6 +28,7 @@ KINDS = {
     "linker_fit": "data_prep.text.linking.config:Fitted",
     "pairs": "data_prep.pairs.config:PairsConfig",
     "reports": "data_prep.reports.config:ReportsConfig",
+    "entities": "data_prep.entities.config:EntitiesConfig",
     "simulation": "data_prep.simulation.config:SimulationConfig",
     "planted_slides": "data_prep.planted.config:PlantedSlidesConfig",
     "slides": "data_prep.slides.config:SlidesConfig",

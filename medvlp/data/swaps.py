@@ -176,6 +176,12 @@ class Swaps:
         return drawn + [NO_SWAP] * (self.config.per_image - len(drawn))
 
 
+def severity_words(text: str, start: int, end: int) -> list[str]:
+    """Return the words of ``text[start:end]`` that say how severe something is, in lower case."""
+    table = _table()
+    return [_key(match) for match in _free(text, table.severity(text, start, end), table)]
+
+
 def _parts(text: str, table: _Table) -> list[Part]:
     """Cut a text where what is denied may begin or end."""
     cuts = {0, len(text)}
