@@ -239,6 +239,7 @@ class AlignRecipe:
                     self.dev_features = cached_features(
                         self.model, self.development, self.store.digest, cache, self.device
                     )
+        self.entities = None if config.entities is None else Entities.load(resolve_path(config.entities))
         self.data = AlignData(
             self.split,
             concepts,
@@ -252,7 +253,7 @@ class AlignRecipe:
             tokens=tokens,
             aspects=config.aspects,
             repeat_texts=config.repeat_texts,
-            entities=None if config.entities is None else Entities.load(resolve_path(config.entities)),
+            entities=self.entities,
             swaps=None if config.swaps is None else Swaps(config.swaps),
         )
         if self.data.fills and "valid" not in self.module.reads:
@@ -270,6 +271,7 @@ class AlignRecipe:
             "data": self.store.digest,
             "graph": None if self.graph is None else self.graph.digest,
             "knowledge_encoder": None if self.knowledge_encoder is None else self.knowledge_encoder.digest,
+            "entities": None if self.entities is None else self.entities.digest,
         }
         own_loss = None if objective is None else getattr(objective, "__qualname__", type(objective).__qualname__)
         self.identity: dict[str, Any] = {
@@ -280,6 +282,7 @@ class AlignRecipe:
             "data_digest": digests["data"],
             "graph_digest": digests["graph"],
             "knowledge_encoder_digest": digests["knowledge_encoder"],
+            "entities_digest": digests["entities"],
             "num_rows": len(self.split),
             "num_rows_with_concept": sum(bool(rows) for rows in concepts),
             "concepts_not_in_graph": unknown,
@@ -318,7 +321,7 @@ class AlignRecipe:
         self.model.set_frozen([*freeze.always, *(freeze.parts if step < freeze.steps else [])])
         self.module.train()
         if self.config.batch_norm == "fixed":
-            for module in self.module.modules():
+            for module in self.model.modules():  # an objective's own heads have no published statistics to keep
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
