@@ -14,6 +14,7 @@ from medvlp.config import dump
 from medvlp.data.batch import ASPECTS, FILLER, NO_SWAP, Triple
 from medvlp.data.entities import Entities, Entity, Position
 from medvlp.data.swaps import Swaps
+from medvlp.encoders.weights import read_state_dict
 from medvlp.errors import DataError, TrainingError
 from medvlp.fusion.query_decoder import QueryDecoder
 from medvlp.training.align import AlignRecipe, Freezing, PairBatches, train
@@ -22,7 +23,6 @@ from medvlp.training.draws import Draw
 from medvlp.training.features import cached_tokens
 from medvlp.training.log import read_log
 from medvlp.training.loop import make_fabric
-from medvlp.encoders.weights import read_state_dict
 
 DECODER = QueryDecoder.Config(width=16, layers=1, heads=2, dropout=0.0)
 
