@@ -299,7 +299,12 @@ def _with_phrase(text: str, match: re.Match[str], new: str) -> str:
 def _denied(text: str, part: Part, table: _Table) -> list[str]:
     """Deny a bare finding."""
     words = text[part.start : part.end].split()
-    if not words or len(words) > _MOST_WORDS_OF_A_BARE_FINDING or table.verbs.occur(text, part.start, part.end):
+    if (
+        not words
+        or words[-1].endswith(":")
+        or len(words) > _MOST_WORDS_OF_A_BARE_FINDING
+        or table.verbs.occur(text, part.start, part.end)
+    ):
         return []
     first = words[0]
     start = text.index(first, part.start)

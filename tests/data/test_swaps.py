@@ -29,6 +29,8 @@ EFFUSION = "Small pleural effusion on the left."
         ("presence", "Effusion is seen on the left.", ["Effusion is not seen on the left."]),
         ("presence", "The lungs are clear.", ["The lungs are not clear."]),
         ("presence", "an H&E image of lung carcinoma", ["an H&E image without lung carcinoma"]),
+        ("presence", "radiograph consistent with pneumonia.", ["radiograph not consistent with pneumonia."]),
+        ("presence", "chest X-ray: pneumonia.", ["chest X-ray: no pneumonia."]),
         ("severity", EFFUSION, ["Large pleural effusion on the left."]),
         ("severity", "High-grade dysplasia", ["Low-grade dysplasia"]),
         ("anatomy", "Nodule in the left lower lobe.", ["Nodule in the left upper lobe."]),
