@@ -48,6 +48,7 @@ class Rules(BaseConfig):
     presence: PresenceRules = Field(description="Said and denied.")
     severity: dict[str, list[str]] = Field(description="Degrees, and what each may become.")
     anatomy: list[list[str]] = Field(description="Groups of places that stand for one another.")
+    organs: list[list[str]] = Field(description="The same, in parts that hold no phrase of `anatomy`.")
     between: list[str] = Field(description="Words between the two sides of one thing.")
 
 
@@ -87,11 +88,14 @@ class _Table:
         self.affirm, self.negate = Phrases(rules.presence.affirm), Phrases(rules.presence.negate)
         self.verbs, self.severity = Phrases(rules.presence.verbs), Phrases(rules.severity)
         self.others = {
-            phrase: [other for group in rules.anatomy for other in group if phrase in group and other != phrase]
-            for group in rules.anatomy
+            phrase: [other for group in groups for other in group if phrase in group and other != phrase]
+            for groups in (rules.anatomy, rules.organs)
+            for group in groups
             for phrase in group
         }
-        self.anatomy = Phrases(self.others)
+        self.anatomy, self.organs = (
+            Phrases(phrase for group in groups for phrase in group) for groups in (rules.anatomy, rules.organs)
+        )
         words = "|".join(map(re.escape, rules.between))
         self.joined = re.compile(
             rf"(?<!\w)(left|right)(?!\w)(?:[\s,-]+(?:{words})(?!\w))*[\s,-]+(?!\1)(?:left|right)(?!\w)", re.IGNORECASE
@@ -116,7 +120,7 @@ def swaps_of(text: str, kind: str, triples: Sequence[Triple] = ()) -> list[str]:
         "side": lambda: _sides(text, table),
         "severity": lambda: _severities(text, table),
         "presence": lambda: _presences(text, table),
-        "anatomy": lambda: [*_exchanged(text, triples), *_places(text, table)],
+        "anatomy": lambda: [*_exchanged(text, triples, table), *_places(text, table)],
     }[kind]()
     same = _meaning(text)
     return [swapped for swapped in dict.fromkeys(found) if _meaning(swapped) != same]
@@ -237,13 +241,15 @@ def _severities(text: str, table: _Table) -> list[str]:
 
 
 def _places(text: str, table: _Table) -> list[str]:
-    return [
-        new
-        for part in _parts(text, table)
-        if not part.fixed
-        for match in _free(text, table.anatomy(text, part.start, part.end), table)
-        for new in _replaced(text, match, table.others[_key(match)], part)
-    ]
+    out: list[str] = []
+    for part in _parts(text, table):
+        if part.fixed:
+            continue
+        fine = table.anatomy.occur(text, part.start, part.end)
+        phrases = table.anatomy if fine else table.organs
+        for match in _free(text, phrases(text, part.start, part.end), table):
+            out += _replaced(text, match, table.others[_key(match)], part)
+    return out
 
 
 def _replaced(text: str, match: re.Match[str], options: Sequence[str], part: Part) -> Iterator[str]:
@@ -255,8 +261,9 @@ def _replaced(text: str, match: re.Match[str], options: Sequence[str], part: Par
             yield text[: match.start()] + _cased(new, match.group()) + text[match.end() :]
 
 
-def _exchanged(text: str, triples: Sequence[Triple]) -> list[str]:
-    """Two findings at two places: each at the other's."""
+def _exchanged(text: str, triples: Sequence[Triple], table: _Table) -> list[str]:
+    """Two findings that are said to be at two places: each at the other's."""
+    fixed = [part for part in _parts(text, table) if part.fixed]
     located = [triple for triple in triples if triple.relation == LOCATED]
     heads_at: Mapping[str, set[str]] = {t.tail: {u.head for u in located if u.tail == t.tail} for t in located}
     out = []
@@ -267,7 +274,8 @@ def _exchanged(text: str, triples: Sequence[Triple]) -> list[str]:
             first, second = (list(Phrases([triple.tail])(text)) for triple in (one, other))
             if len(first) == 1 and len(second) == 1:
                 a, b = sorted((first[0], second[0]), key=lambda match: match.start())
-                if a.end() <= b.start():
+                said = not any(part.start <= m.start() < part.end for part in fixed for m in (a, b))
+                if said and a.end() <= b.start():
                     out.append(text[: a.start()] + b.group() + text[a.end() : b.start()] + a.group() + text[b.end() :])
     return out
 

@@ -34,6 +34,7 @@ EFFUSION = "Small pleural effusion on the left."
         ("severity", EFFUSION, ["Large pleural effusion on the left."]),
         ("severity", "High-grade dysplasia", ["Low-grade dysplasia"]),
         ("anatomy", "Nodule in the left lower lobe.", ["Nodule in the left upper lobe."]),
+        ("anatomy", "Lung nodule in the left lower lobe.", ["Lung nodule in the left upper lobe."]),
         ("anatomy", "Nodules in both lower lobes", ["Nodules in both upper lobes"]),
     ],
 )
@@ -80,6 +81,8 @@ def test_the_places_of_two_findings_are_exchanged() -> None:
     assert swaps_of(text, "anatomy", triples)[0] == swapped
     same = [Triple("nodule", triple.relation, triple.tail) for triple in triples]
     assert swapped not in swaps_of(text, "anatomy", same)
+    denied = "nodule in the left lower lobe. No effusion in the right pleural space"
+    assert all("nodule in the right pleural" not in swapped for swapped in swaps_of(denied, "anatomy", triples))
     both = [*triples, Triple("nodule", "located at", "right pleural space")]
     assert swapped not in swaps_of(text, "anatomy", both)
 
@@ -111,7 +114,8 @@ def test_a_text_of_words_from_the_whole_table_never_comes_back_unchanged() -> No
     from medvlp.data.swaps import Rules
 
     rules = load_as(Rules, Path(module.__file__).with_suffix(".yaml"))
-    phrases = [*rules.severity, *(place for group in rules.anatomy for place in group), "left", "right"]
+    groups = [*rules.anatomy, *rules.organs]
+    phrases = [*rules.severity, *(place for group in groups for place in group), "left", "right"]
     for phrase in phrases:
         text = f"There is {phrase} thing."
         found = [swapped for kind in KINDS for swapped in swaps_of(text, kind)]
