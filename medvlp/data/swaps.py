@@ -115,6 +115,11 @@ def swaps_of(text: str, kind: str, triples: Sequence[Triple] = ()) -> list[str]:
         kind: One of :data:`medvlp.data.batch.SWAPS`.
         triples: What the text says; with two findings at two places, ``anatomy`` also exchanges the places.
     """
+    return list(_options(text, kind, tuple(triples)))
+
+
+@lru_cache(maxsize=65536)  # a text comes back every epoch
+def _options(text: str, kind: str, triples: tuple[Triple, ...]) -> tuple[str, ...]:
     table = _table()
     found = {
         "side": lambda: _sides(text, table),
@@ -123,7 +128,7 @@ def swaps_of(text: str, kind: str, triples: Sequence[Triple] = ()) -> list[str]:
         "anatomy": lambda: [*_exchanged(text, triples, table), *_places(text, table)],
     }[kind]()
     same = _meaning(text)
-    return [swapped for swapped in dict.fromkeys(found) if _meaning(swapped) != same]
+    return tuple(swapped for swapped in dict.fromkeys(found) if _meaning(swapped) != same)
 
 
 class Swaps:
@@ -163,20 +168,18 @@ class Swaps:
         known = {_meaning(text) for text in (*texts, *true)}
         choices = [(place, kind) for place, text in enumerate(texts) if text != FILLER for kind in self.config.kinds]
         drawn: list[Swap] = []
-        found = {}
+        further: list[Swap] = []  # second and later ones of a text and kind, if there are not enough others
         for number in rng.permutation(len(choices)):
+            if len(drawn) == self.config.per_image:
+                break
             place, kind = choices[number]
-            options = swaps_of(texts[place], kind, triples[place] if triples else ())
-            options = [option for option in options if _meaning(option) not in known]
-            if options:
-                found[place, kind] = [options[index] for index in rng.permutation(len(options))]
-        while found and len(drawn) < self.config.per_image:  # one of each text and kind, then a second one of each
-            for (place, kind), options in list(found.items()):
-                option = options.pop()
-                if not options:
-                    del found[place, kind]
-                if len(drawn) < self.config.per_image and option not in {swap.text for swap in drawn}:
-                    drawn.append(Swap(option, kind, place))
+            said = tuple(triples[place]) if triples else ()
+            options = [text for text in _options(texts[place], kind, said) if _meaning(text) not in known]
+            swaps = [Swap(options[index], kind, place) for index in rng.permutation(len(options))]
+            known.update(_meaning(swap.text) for swap in swaps)
+            drawn += swaps[:1]
+            further += swaps[1:]
+        drawn += further[: self.config.per_image - len(drawn)]
         return drawn + [NO_SWAP] * (self.config.per_image - len(drawn))
 
 
@@ -325,6 +328,7 @@ def _denied(text: str, part: Part, table: _Table) -> list[str]:
     return [f"{before}{_cased('no', words[-1] if text.isupper() else first[:1])} {rest}{after}"]
 
 
+@lru_cache(maxsize=65536)
 def _meaning(text: str) -> tuple[str, ...]:
     """Return the clauses of a text, in no order: equal ones mean the same."""
     clauses = re.split(r"[.;:,!?\n]|(?<!\w)(?:and|or|&)(?!\w)", text.lower().replace("-", " "))

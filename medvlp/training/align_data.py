@@ -151,7 +151,7 @@ def batches(
     Texts are tokenised here, in one process, so that cut ones are counted.
     """
     for items in in_order(data, Order(plan, start, rank, world), num_workers, pin=pin):
-        yield collate(items, tokenize, labels=labels)
+        yield collate(items, tokenize, labels=labels, fills=data.fills)
 
 
 def concept_rows(

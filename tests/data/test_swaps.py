@@ -100,6 +100,12 @@ def test_draws_repeat_are_full_and_never_true() -> None:
     assert "side" not in {swap.kind for swap in known}
 
 
+def test_no_swap_comes_twice() -> None:
+    drawn = Swaps(Swaps.Config(per_image=9))([EFFUSION, EFFUSION.lower()], np.random.default_rng(3))
+    texts = [swap.text.lower() for swap in drawn if swap.of >= 0]
+    assert len(texts) == len(set(texts)) == 3
+
+
 def test_kinds_can_be_chosen_and_are_those_of_the_batch() -> None:
     assert KINDS == SWAPS
     swaps = Swaps(Swaps.Config(kinds=["side"], per_image=2))

@@ -141,6 +141,26 @@ def test_texts_that_fill_up_need_an_objective_that_leaves_them_out(place, bert, 
     assert FILLER not in batch.texts
 
 
+def test_every_rank_knows_which_texts_count_or_none_does(place, bert, entities, tmp_path):
+    from PIL import Image
+
+    from medvlp.data.pairs import PairsStore, Row, Text
+
+    image = Image.fromarray(np.full((24, 24, 3), 90, dtype=np.uint8))
+    texts = [[Text("the lung"), Text("a lung")], [Text("the colon")]]
+    rows = [Row(f"r{number}", image, texts[number == 0], "train", f"c{number}", number) for number in range(8)]
+    PairsStore.write(tmp_path / "pairs", rows)
+    known = Entities([Entity("x")], [Position("p")], [row.key for row in rows], np.zeros((8, 1, 1), dtype=int))
+    config = config_of(
+        place, bert, known.save(tmp_path / "entities"), data=str(tmp_path / "pairs"), texts_per_image=2,
+        repeat_texts=False, text_augment=None,
+    )  # fmt: skip
+    recipe = recipe_of(config)
+    masks = [next(recipe.batches(0, rank, 4)).text_valid_M.tolist() for rank in range(4)]
+    assert sum(all(mask) for mask in masks) == 3
+    assert sum(map(sum, masks)) == 15
+
+
 def test_aspects_choose_captions_and_may_leave_none(place, bert, entities):
     config = config_of(place, bert, entities, aspects=["caption"], text_augment=None)
     batch = next(recipe_of(config).batches(0, 0, 1))
