@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from medvlp.data.augment import swap_sides
 from medvlp.data.batch import FILLER, Batch, Item, Tokenize, collate
 from medvlp.data.plan import Plan
 from medvlp.training.draws import Draw, Order, in_order
@@ -99,13 +100,17 @@ class AlignData(Dataset[Item]):
         count = self.texts_per_image if own and self.repeat_texts else min(self.texts_per_image, len(own))
         drawn = [int(order[place % len(own)]) for place in range(count)]
         texts = [own[place].text for place in drawn]
+        true = [text.text for text in own]
         image_CHW = feature_I = None
         if self.features is not None:
             feature_I = torch.from_numpy(np.array(self.features[row]))
         else:
             image = self.split[row].image
             if self.augment is not None:
-                image, texts = self.augment(image, texts, rng)
+                shown = texts
+                image, texts = self.augment(image, shown, rng)
+                if texts != shown:  # mirrored, and the words with it: so is what else is true
+                    true = [mirrored for text in true if (mirrored := swap_sides(text)) is not None]
             image_CHW = self.preprocess(image)
         label = self.labels[row]
         if self.texts is not None:
@@ -116,7 +121,7 @@ class AlignData(Dataset[Item]):
         swaps = []
         if self.swaps is not None:
             of_swaps = np.random.default_rng([self.seed, _SWAPS, draw.step, draw.slot])
-            swaps = self.swaps(texts, of_swaps, triples=triples, true=[text.text for text in own])
+            swaps = self.swaps(texts, of_swaps, triples=triples, true=true)
         return Item(
             key=self.keys[row],
             group=int(self.groups[row]),

@@ -193,6 +193,28 @@ def test_swaps_are_equally_many_everywhere_and_change_no_other_draw(place, bert,
     assert item.swaps[1] == NO_SWAP or item.swaps[0].text != item.swaps[1].text
 
 
+def test_swaps_of_a_mirrored_image_are_false_of_the_mirror_image(place, bert, entities, tmp_path):
+    pytest.importorskip("albumentations", reason="needs the extra aug")
+    from PIL import Image
+
+    from medvlp.data.augment import Augment
+    from medvlp.data.pairs import PairsStore, Row, Text
+
+    image = Image.fromarray(np.full((64, 64, 3), 90, dtype=np.uint8))
+    texts = [Text("effusion of the left lung")]
+    PairsStore.write(tmp_path / "pairs", [Row(f"r{n}", image, texts, "train", f"c{n}", n) for n in range(8)])
+    config = align_config(
+        place, bert, data=str(tmp_path / "pairs"), batches=PairBatches(batch_size=8), text_augment=None,
+        image_augment=Augment.Config(size=160, horizontal_flip=0.5, laterality="swap"),
+        swaps=Swaps.Config(kinds=["side"]),
+    )  # fmt: skip
+    data = AlignRecipe(config, make_fabric(config), None, False).data
+    items = [data[Draw(step=0, slot=slot, row=0)] for slot in range(16)]
+    assert {item.texts[0] for item in items} == {"effusion of the left lung", "effusion of the right lung"}
+    for item in items:
+        assert {item.texts[0], item.swaps[0].text} == {"effusion of the left lung", "effusion of the right lung"}
+
+
 def test_triples_follow_their_texts(place, bert, tmp_path):
     from medvlp.data.pairs import PairsStore
 
