@@ -1,8 +1,8 @@
 """The losses of the seed systems as loops: MedKLIP, KAD, MAKE, Structure-CLIP, GLoRIA/MGCA, DeViDe, ARL, ERNIE-ViL.
 
 Written from the formulas alone: one loop per index, float64 scalars that carry gradients, nothing taken from the
-product. Names and arguments are the product's. B images, M texts, K swapped captions, Q entities, P positions, N places,
-L tokens, E descriptions. States of an entity: 1 present, 0 absent, 2 uncertain, -100 not mentioned.
+product. Names and arguments are the product's. B images, M texts, K swapped captions, Q entities, P positions, N
+places, L tokens, E descriptions. States of an entity: 1 present, 0 absent, 2 uncertain, -100 not mentioned.
 
 Choices where a formula leaves a case open:
 - Vectors called "unit" arrive so; only where the formula says cosine or divides by a length is one taken here.
