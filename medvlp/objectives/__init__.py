@@ -16,6 +16,8 @@ from medvlp.objectives.base import Objective, ObjectiveSettings
 from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.kep import KepObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
+from medvlp.objectives.local import LocalObjective
+from medvlp.objectives.make import MakeObjective
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.objectives.siglip import SiglipObjective
 from medvlp.objectives.weighted import WeightedObjectives
@@ -28,11 +30,16 @@ ObjectiveConfig = Annotated[
     | SiglipObjective.Config
     | GroupObjective.Config
     | KnowledgeMetricObjective.Config
-    | KepObjective.Config,
+    | KepObjective.Config
+    | MakeObjective.Config
+    | LocalObjective.Config,
     Field(discriminator="name"),
 ]
 
-_MODULES = (ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective)
+_MODULES = (
+    ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective, MakeObjective,
+    LocalObjective,
+)  # fmt: skip
 
 
 def build(config: ObjectiveSettings | Sequence[ObjectiveSettings], graph: DiseaseGraph | None = None) -> Objective:

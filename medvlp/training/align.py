@@ -28,6 +28,7 @@ from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.training import dry_run as rehearsal
 from medvlp.training.align_data import AlignData, batches, concept_rows, cut_groups
 from medvlp.training.align_model import HEADS_FILE, AlignModel
+from medvlp.training.aspects import AspectTexts
 from medvlp.training.features import cached_features, cached_tokens, embed
 from medvlp.training.frozen_text import FrozenTextEncoder
 from medvlp.training.knowledge import control_hierarchy
@@ -103,6 +104,9 @@ class AlignConfig(RunConfig):
         "count for nothing."
     )  # fmt: skip
     aspects: list[str] | None = Field(None, min_length=1, description="Kinds of captions to use; all by default.")
+    aspect_texts: AspectTexts.Config | None = Field(
+        None, description="Texts of several aspects made from an image's concepts, beside a caption; none by default."
+    )
     entities: str | None = Field(None, description="Folder that says what is present where in each image.")
     swaps: Swaps.Config | None = Field(None, description="Captions with one fact exchanged, or none.")
     text_augment: TextAugment.Config | None = Field(TextAugment.Config(), description="Caption augmentation, or none.")
@@ -170,6 +174,8 @@ def check(config: AlignConfig, *, own_loss: bool = False) -> None:
         raise ConfigError(
             "cannot augment images that are embedded once", item="cached_features", remedy="set image_augment: null"
         )
+    if config.aspect_texts is not None:
+        config.aspect_texts.check(config)
     if not own_loss:
         _check_knowledge_encoder(config, frozen)
 
@@ -255,6 +261,7 @@ class AlignRecipe:
             repeat_texts=config.repeat_texts,
             entities=self.entities,
             swaps=None if config.swaps is None else Swaps(config.swaps),
+            aspect_texts=AspectTexts.of_recipe(config, self.split, self.store, self.graph, hierarchy),
         )
         if self.data.fills and "valid" not in self.module.reads:
             fewest = 1 if config.repeat_texts else config.texts_per_image

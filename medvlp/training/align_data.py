@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from medvlp.data.swaps import Swaps
     from medvlp.data.transform import Preprocess
     from medvlp.knowledge.graph import DiseaseGraph
+    from medvlp.training.aspects import AspectTexts
     from medvlp.training.text_augment import TextAugment
 
 _DRAW = 3  # random stream of captions and augmentation, apart from the plan's
@@ -49,6 +50,7 @@ class AlignData(Dataset[Item]):
         repeat_texts: Repeat the captions of a row that has fewer; else fill up with texts that count for nothing.
         entities: What is present where in each image, or None.
         swaps: Draws swapped captions of the texts as they are shown, or None.
+        aspect_texts: Makes the texts of each step from a row's captions and concepts; None takes the captions.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class AlignData(Dataset[Item]):
         repeat_texts: bool = True,
         entities: Entities | None = None,
         swaps: Swaps | None = None,
+        aspect_texts: AspectTexts | None = None,
     ) -> None:
         self.split, self.concepts, self.texts = split, concepts, texts
         self.preprocess, self.augment, self.features = preprocess, augment, features
@@ -76,10 +79,12 @@ class AlignData(Dataset[Item]):
         self.labels: list[str | None] = split.column("label")
         self.groups: NDArray[np.int64] = split.column("group")
         self.tokens, self.repeat_texts, self.entities, self.swaps = tokens, repeat_texts, entities, swaps
+        self.aspect_texts = aspect_texts
         self.captions = [
             [text for text in texts if aspects is None or text.aspect in aspects] for texts in split.column("texts")
         ]
-        self.fills = any(len(own) < (1 if repeat_texts else texts_per_image) for own in self.captions)
+        fewest = 1 if repeat_texts else texts_per_image
+        self.fills = aspect_texts is not None or any(len(own) < fewest for own in self.captions)
         if entities is not None:
             entities.check_keys(self.keys)
         self.code: Mapping[str | None, int] = {label: code for code, label in enumerate(classes)}
@@ -96,6 +101,8 @@ class AlignData(Dataset[Item]):
         rng = np.random.default_rng([self.seed, _DRAW, draw.step, draw.slot])
         row = draw.row
         own = self.captions[row]
+        if self.aspect_texts is not None:
+            own = self.aspect_texts(row, own, self.labels[row], rng)
         order = rng.permutation(len(own))
         count = self.texts_per_image if own and self.repeat_texts else min(self.texts_per_image, len(own))
         drawn = [int(order[place % len(own)]) for place in range(count)]
