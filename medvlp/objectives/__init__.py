@@ -16,6 +16,7 @@ from medvlp.objectives.base import Objective, ObjectiveSettings
 from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.kep import KepObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
+from medvlp.objectives.medklip import MedklipObjective
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.objectives.siglip import SiglipObjective
 from medvlp.objectives.weighted import WeightedObjectives
@@ -28,11 +29,12 @@ ObjectiveConfig = Annotated[
     | SiglipObjective.Config
     | GroupObjective.Config
     | KnowledgeMetricObjective.Config
-    | KepObjective.Config,
+    | KepObjective.Config
+    | MedklipObjective.Config,
     Field(discriminator="name"),
 ]
 
-_MODULES = (ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective)
+_MODULES = (ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective, MedklipObjective)
 
 
 def build(config: ObjectiveSettings | Sequence[ObjectiveSettings], graph: DiseaseGraph | None = None) -> Objective:

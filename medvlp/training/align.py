@@ -32,6 +32,7 @@ from medvlp.training.features import cached_features, cached_tokens, embed
 from medvlp.training.frozen_text import FrozenTextEncoder
 from medvlp.training.knowledge import control_hierarchy
 from medvlp.training.loop import fit, make_fabric
+from medvlp.training.objective_context import make_context
 from medvlp.training.resume import identity
 from medvlp.training.settings import HARMLESS, RunConfig
 from medvlp.training.start import starting_model
@@ -219,6 +220,9 @@ class AlignRecipe:
         if config.knowledge_encoder is not None:
             self.knowledge_encoder = FrozenTextEncoder(config.knowledge_encoder, config.model.embed_dim, self.device)
         self.objective: Objective = build(config.objective, hierarchy) if objective is None else objective
+        self.entities = None if config.entities is None else Entities.load(resolve_path(config.entities))
+        if hasattr(self.objective, "prepare"):
+            self.objective.prepare(make_context(self.model, config, self.entities))
         self.module = AlignModel(self.model, self.objective)
         concepts, unknown = concept_rows(self.split, self.store, hierarchy)
         if unknown and not any(concepts):
@@ -252,7 +256,7 @@ class AlignRecipe:
             tokens=tokens,
             aspects=config.aspects,
             repeat_texts=config.repeat_texts,
-            entities=None if config.entities is None else Entities.load(resolve_path(config.entities)),
+            entities=self.entities,
             swaps=None if config.swaps is None else Swaps(config.swaps),
         )
         if self.data.fills and "valid" not in self.module.reads:
@@ -270,6 +274,7 @@ class AlignRecipe:
             "data": self.store.digest,
             "graph": None if self.graph is None else self.graph.digest,
             "knowledge_encoder": None if self.knowledge_encoder is None else self.knowledge_encoder.digest,
+            "entities": None if self.entities is None else self.entities.digest,
         }
         own_loss = None if objective is None else getattr(objective, "__qualname__", type(objective).__qualname__)
         self.identity: dict[str, Any] = {

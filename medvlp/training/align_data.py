@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from medvlp.data.batch import FILLER, Batch, Item, Tokenize, collate
+from medvlp.data.mirror import Mirror
 from medvlp.data.plan import Plan
 from medvlp.training.draws import Draw, Order, in_order
 
@@ -79,8 +80,10 @@ class AlignData(Dataset[Item]):
             [text for text in texts if aspects is None or text.aspect in aspects] for texts in split.column("texts")
         ]
         self.fills = any(len(own) < (1 if repeat_texts else texts_per_image) for own in self.captions)
+        self.mirror: Mirror | None = None
         if entities is not None:
             entities.check_keys(self.keys)
+            self.mirror = Mirror(entities)
         self.code: Mapping[str | None, int] = {label: code for code, label in enumerate(classes)}
 
     def __len__(self) -> int:
@@ -99,19 +102,25 @@ class AlignData(Dataset[Item]):
         count = self.texts_per_image if own and self.repeat_texts else min(self.texts_per_image, len(own))
         drawn = [int(order[place % len(own)]) for place in range(count)]
         texts = [own[place].text for place in drawn]
+        known = None if self.entities is None else self.entities.of(self.keys[row])
         image_CHW = feature_I = None
         if self.features is not None:
             feature_I = torch.from_numpy(np.array(self.features[row]))
         else:
             image = self.split[row].image
             if self.augment is not None:
-                image, texts = self.augment(image, texts, rng)
+                # Sided labels are mirrored, or keep the image from it, as sided texts do.
+                sided = [] if known is None or self.mirror is None else self.mirror.texts(known)
+                asked = [*texts, *sided]
+                image, shown = self.augment(image, asked, rng)
+                if known is not None and self.mirror is not None:
+                    known = self.mirror.known(known, asked, shown)
+                texts = shown[: len(texts)]
             image_CHW = self.preprocess(image)
         label = self.labels[row]
         if self.texts is not None:
             texts = [self.texts(text, self.concepts[row], label, rng)[0] for text in texts]
         filling = self.texts_per_image - count
-        known = None if self.entities is None else self.entities.of(self.keys[row])
         triples = [] if known is None else [known.triples_of(own[place].text) for place in drawn]
         swaps = []
         if self.swaps is not None:
