@@ -48,7 +48,7 @@ def length(vector):
 
 def log_sum(terms):
     """Logarithm of the sum of exponentials, the greatest taken out first."""
-    greatest = max(float(term) for term in terms)
+    greatest = max(float(term.detach()) for term in terms)
     total = zero()
     for term in terms:
         total = total + (term - greatest).exp()
@@ -123,7 +123,7 @@ def pair_loss(a_ND, b_ND, code_N, scale):
 
 
 def guidance_weights(text_MD, owner_M, ontology_M, sub_M, valid_M):
-    num_texts = len(text_MD)
+    text_MD, num_texts = text_MD.detach(), len(text_MD)
     weights = [1.0 if valid_M[m] else 0.0 for m in range(num_texts)]
     for image in {int(owner) for owner in owner_M}:
         own = [m for m in range(num_texts) if owner_M[m] == image and valid_M[m]]
@@ -199,7 +199,7 @@ def hinge_contrast(image_BD, text_MD, owner_M, *, margin=0.2, hardest=True, vali
         for side, others in ((text_side, over_images), (image_side, over_texts)):
             hinges = [positive_part(margin + other - own) for other in others]
             if hardest and hinges:
-                hinges = [max(hinges, key=float)]
+                hinges = [max(hinges, key=lambda hinge: float(hinge.detach()))]
             side.append(mean(hinges, image_BD, text_MD))
     return mean(text_side, image_BD, text_MD) + mean(image_side, image_BD, text_MD)
 
