@@ -14,6 +14,7 @@ from pydantic import Field
 from medvlp.errors import ConfigError
 from medvlp.objectives.base import Objective, ObjectiveSettings
 from medvlp.objectives.clip import ClipObjective
+from medvlp.objectives.kad import KadObjective, KadPairObjective
 from medvlp.objectives.kep import KepObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.objectives.medklip import MedklipObjective
@@ -30,11 +31,16 @@ ObjectiveConfig = Annotated[
     | GroupObjective.Config
     | KnowledgeMetricObjective.Config
     | KepObjective.Config
-    | MedklipObjective.Config,
+    | MedklipObjective.Config
+    | KadObjective.Config
+    | KadPairObjective.Config,
     Field(discriminator="name"),
 ]
 
-_MODULES = (ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective, MedklipObjective)
+_MODULES = (
+    ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective, MedklipObjective,
+    KadObjective, KadPairObjective,
+)  # fmt: skip
 
 
 def build(config: ObjectiveSettings | Sequence[ObjectiveSettings], graph: DiseaseGraph | None = None) -> Objective:

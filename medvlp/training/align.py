@@ -105,6 +105,9 @@ class AlignConfig(RunConfig):
     )  # fmt: skip
     aspects: list[str] | None = Field(None, min_length=1, description="Kinds of captions to use; all by default.")
     entities: str | None = Field(None, description="Folder that says what is present where in each image.")
+    entity_strings: bool = Field(
+        False, description="Texts are what they say of findings (`effusion [SEP] present`) in place of their words."
+    )
     swaps: Swaps.Config | None = Field(None, description="Captions with one fact exchanged, or none.")
     text_augment: TextAugment.Config | None = Field(TextAugment.Config(), description="Caption augmentation, or none.")
     image_augment: Augment.Config | None = Field(None, description="Image augmentation, or none.")
@@ -171,6 +174,8 @@ def check(config: AlignConfig, *, own_loss: bool = False) -> None:
         raise ConfigError(
             "cannot augment images that are embedded once", item="cached_features", remedy="set image_augment: null"
         )
+    if config.entity_strings and config.entities is None:
+        raise ConfigError("needs triples of the texts", item="entity_strings", remedy="name a folder as entities")
     if not own_loss:
         _check_knowledge_encoder(config, frozen)
 
@@ -258,6 +263,7 @@ class AlignRecipe:
             repeat_texts=config.repeat_texts,
             entities=self.entities,
             swaps=None if config.swaps is None else Swaps(config.swaps),
+            entity_strings=config.entity_strings,
         )
         if self.data.fills and "valid" not in self.module.reads:
             fewest = 1 if config.repeat_texts else config.texts_per_image

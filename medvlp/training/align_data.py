@@ -17,6 +17,7 @@ from medvlp.data.batch import FILLER, Batch, Item, Tokenize, collate
 from medvlp.data.mirror import Mirror
 from medvlp.data.plan import Plan
 from medvlp.training.draws import Draw, Order, in_order
+from medvlp.training.entity_strings import entity_string
 
 if TYPE_CHECKING:
     from medvlp.data.augment import Augment
@@ -49,6 +50,7 @@ class AlignData(Dataset[Item]):
         repeat_texts: Repeat the captions of a row that has fewer; else fill up with texts that count for nothing.
         entities: What is present where in each image, or None.
         swaps: Draws swapped captions of the texts as they are shown, or None.
+        entity_strings: Show what a text says of its findings in place of its words.
     """
 
     def __init__(
@@ -68,10 +70,11 @@ class AlignData(Dataset[Item]):
         repeat_texts: bool = True,
         entities: Entities | None = None,
         swaps: Swaps | None = None,
+        entity_strings: bool = False,
     ) -> None:
         self.split, self.concepts, self.texts = split, concepts, texts
         self.preprocess, self.augment, self.features = preprocess, augment, features
-        self.texts_per_image, self.seed = texts_per_image, seed
+        self.texts_per_image, self.seed, self.entity_strings = texts_per_image, seed, entity_strings
         self.keys: list[str] = split.keys
         self.labels: list[str | None] = split.column("label")
         self.groups: NDArray[np.int64] = split.column("group")
@@ -118,10 +121,12 @@ class AlignData(Dataset[Item]):
                 texts = shown[: len(texts)]
             image_CHW = self.preprocess(image)
         label = self.labels[row]
+        triples = [] if known is None else [known.triples_of(own[place].text) for place in drawn]
+        if self.entity_strings:
+            texts = [entity_string(text, found) for text, found in zip(texts, triples, strict=True)]
         if self.texts is not None:
             texts = [self.texts(text, self.concepts[row], label, rng)[0] for text in texts]
         filling = self.texts_per_image - count
-        triples = [] if known is None else [known.triples_of(own[place].text) for place in drawn]
         swaps = []
         if self.swaps is not None:
             of_swaps = np.random.default_rng([self.seed, _SWAPS, draw.step, draw.slot])

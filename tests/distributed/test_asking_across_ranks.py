@@ -14,11 +14,15 @@ from torch.nn.functional import normalize
 from medvlp.objectives import build
 from medvlp.objectives.base import Outputs
 from medvlp.objectives.gather import DistributedGather, LocalGather
+from medvlp.objectives.kad import KadObjective, KadPairObjective
 from medvlp.objectives.medklip import MedklipObjective
 
 WORLD, B, TEXTS, Q, P, E, N, SIZE = 2, 5, 2, 3, 4, 6, 3, 5
 CONFIGS = {
     "medklip": MedklipObjective.Config(),
+    "kad": KadObjective.Config(),
+    "kad_own": KadObjective.Config(positives="own", unmentioned="absent", text_memory=0.4),
+    "kad_pairs": KadPairObjective.Config(),
     "medklip_learned": MedklipObjective.Config(uncertain="learned", location=0.5),
 }
 ABOVE = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
@@ -49,7 +53,7 @@ class Model(nn.Module):
             "medklip.position_PD": unit(self.position),
             "medklip.above_PP": ABOVE,
             "kad.image_BQ2": exists,
-            "kad.text_BQ2": exists.flip(0),
+            "kad.text_BQ2": exists.flip(-1),
             "kad.has_text_B": part.has_text,
             "devide.description_ED": unit(self.description),
             "devide.entity_E": torch.arange(E) // 2,

@@ -7,8 +7,9 @@ from asking_cases import ENTITIES, asking_config
 
 from medvlp.errors import ConfigError, TrainingError
 from medvlp.objectives.base import Seen
+from medvlp.objectives.kad import KadObjective
 from medvlp.objectives.medklip import MedklipObjective
-from medvlp.training.align import AlignRecipe, Freezing, train
+from medvlp.training.align import AlignRecipe, Freezing, check, train
 from medvlp.training.log import read_log
 from medvlp.training.loop import Engine, make_fabric
 from medvlp.training.optim import OptimizerConfig
@@ -17,8 +18,10 @@ METHODS = {
     "medklip": MedklipObjective.Config(),
     "medklip published": MedklipObjective.Config(compat="published", queries="trained"),
     "medklip learned": MedklipObjective.Config(uncertain="learned"),
+    "kad": KadObjective.Config(),
+    "kad random": KadObjective.Config(memory="random", queries="trained", uncertain=0.3),
 }
-UNUSED = {"medklip": ["image_head", "logit_scale"]}  # the contrast's, which these methods have not
+UNUSED = {"medklip": ["image_head", "logit_scale"], "kad": []}  # the contrast's, which these methods have not
 each_method = pytest.mark.parametrize("method", METHODS)
 
 
@@ -156,6 +159,17 @@ def test_a_model_without_a_decoder_is_refused(place, bert, tmp_path):
     config = config.model_copy(update={"model": config.model.model_copy(update={"decoder": None})})
     with pytest.raises(ConfigError, match=r"^model.decoder: objective medklip asks through a query decoder"):
         train(config, tmp_path / "run")
+
+
+def test_texts_can_be_what_they_say_of_findings(place, bert):
+    config = asking_config(place, bert, METHODS["kad"], entity_strings=True, texts_per_image=2)
+    batch = next(recipe_of(config).batches(0, 0, 1))
+    for text, triples, owner in zip(batch.texts, batch.triples, batch.text_owner_M, strict=True):
+        label = batch.keys[owner].split("-")[0]
+        assert text == (f"{label} [SEP] present" if triples else f"an image of {label} tissue with s and x .")
+    assert {bool(triples) for triples in batch.triples} == {True, False}
+    with pytest.raises(ConfigError, match=r"^entity_strings: needs triples of the texts; name a folder as entities"):
+        check(config.model_copy(update={"entities": None}))
 
 
 def test_other_entities_are_refused_on_resume(place, bert, tmp_path):
