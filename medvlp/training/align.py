@@ -26,8 +26,10 @@ from medvlp.model import PARTS, DualEncoder, Part, save_model
 from medvlp.objectives import ObjectiveConfig, build
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.training import dry_run as rehearsal
+from medvlp.training.align_check import check_knowledge_encoder
 from medvlp.training.align_data import AlignData, batches, concept_rows, cut_groups
 from medvlp.training.align_model import HEADS_FILE, AlignModel
+from medvlp.training.aspects import AspectTexts
 from medvlp.training.features import cached_features, cached_tokens, embed
 from medvlp.training.frozen_text import FrozenTextEncoder
 from medvlp.training.knowledge import control_hierarchy
@@ -104,6 +106,9 @@ class AlignConfig(RunConfig):
         "count for nothing."
     )  # fmt: skip
     aspects: list[str] | None = Field(None, min_length=1, description="Kinds of captions to use; all by default.")
+    aspect_texts: AspectTexts.Config | None = Field(
+        None, description="Texts of several aspects made from an image's concepts, beside a caption; none by default."
+    )
     entities: str | None = Field(None, description="Folder that says what is present where in each image.")
     entity_strings: bool = Field(
         False, description="Texts are what they say of findings (`effusion [SEP] present`) in place of their words."
@@ -176,28 +181,10 @@ def check(config: AlignConfig, *, own_loss: bool = False) -> None:
         )
     if config.entity_strings and config.entities is None:
         raise ConfigError("needs triples of the texts", item="entity_strings", remedy="name a folder as entities")
+    if config.aspect_texts is not None:
+        config.aspect_texts.check(config)
     if not own_loss:
-        _check_knowledge_encoder(config, frozen)
-
-
-def _check_knowledge_encoder(config: AlignConfig, frozen: set[Part]) -> None:
-    """The encoder and an objective that reads it come together, and something must be able to learn from it."""
-    objectives = config.objective if isinstance(config.objective, list) else [config.objective]
-    readers = [objective.name for objective in objectives if objective.needs_knowledge]
-    if readers and config.knowledge_encoder is None:
-        raise ConfigError(
-            f"objective {readers[0]} needs a frozen knowledge encoder",
-            item="knowledge_encoder",
-            remedy="name a stage-1 run, or set objective.text_knowledge to 0",
-        )
-    if config.knowledge_encoder is not None and not readers:
-        raise ConfigError("no objective reads it", item="knowledge_encoder", remedy="use objective kep, or remove it")
-    if readers and "text_tower" in frozen and ("heads" in frozen or config.model.text_head == "none"):
-        raise ConfigError(
-            "the text side is frozen, so nothing could learn from the knowledge encoder",
-            item="freeze.always",
-            remedy="train text_tower, or set objective.text_knowledge to 0",
-        )
+        check_knowledge_encoder(config)
 
 
 class AlignRecipe:
@@ -264,6 +251,7 @@ class AlignRecipe:
             entities=self.entities,
             swaps=None if config.swaps is None else Swaps(config.swaps),
             entity_strings=config.entity_strings,
+            aspect_texts=AspectTexts.of_recipe(config, self.split, self.store, self.graph, hierarchy),
         )
         if self.data.fills and "valid" not in self.module.reads:
             fewest = 1 if config.repeat_texts else config.texts_per_image

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from medvlp.data.swaps import Swaps
     from medvlp.data.transform import Preprocess
     from medvlp.knowledge.graph import DiseaseGraph
+    from medvlp.training.aspects import AspectTexts
     from medvlp.training.text_augment import TextAugment
 
 _DRAW = 3  # random stream of captions and augmentation, apart from the plan's
@@ -51,6 +52,7 @@ class AlignData(Dataset[Item]):
         entities: What is present where in each image, or None.
         swaps: Draws swapped captions of the texts as they are shown, or None.
         entity_strings: Show what a text says of its findings in place of its words.
+        aspect_texts: Makes the texts of each step from a row's captions and concepts; None takes the captions.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class AlignData(Dataset[Item]):
         entities: Entities | None = None,
         swaps: Swaps | None = None,
         entity_strings: bool = False,
+        aspect_texts: AspectTexts | None = None,
     ) -> None:
         self.split, self.concepts, self.texts = split, concepts, texts
         self.preprocess, self.augment, self.features = preprocess, augment, features
@@ -79,10 +82,12 @@ class AlignData(Dataset[Item]):
         self.labels: list[str | None] = split.column("label")
         self.groups: NDArray[np.int64] = split.column("group")
         self.tokens, self.repeat_texts, self.entities, self.swaps = tokens, repeat_texts, entities, swaps
+        self.aspect_texts = aspect_texts
         self.captions = [
             [text for text in texts if aspects is None or text.aspect in aspects] for texts in split.column("texts")
         ]
-        self.fills = any(len(own) < (1 if repeat_texts else texts_per_image) for own in self.captions)
+        fewest = 1 if repeat_texts else texts_per_image
+        self.fills = aspect_texts is not None or any(len(own) < fewest for own in self.captions)
         self.mirror: Mirror | None = None
         if entities is not None:
             entities.check_keys(self.keys)
@@ -101,6 +106,8 @@ class AlignData(Dataset[Item]):
         rng = np.random.default_rng([self.seed, _DRAW, draw.step, draw.slot])
         row = draw.row
         own = self.captions[row]
+        if self.aspect_texts is not None:
+            own = self.aspect_texts(row, own, self.labels[row], rng)
         order = rng.permutation(len(own))
         count = self.texts_per_image if own and self.repeat_texts else min(self.texts_per_image, len(own))
         drawn = [int(order[place % len(own)]) for place in range(count)]

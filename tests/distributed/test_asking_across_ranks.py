@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from medvlp.objectives import build
 from medvlp.objectives.base import Outputs
+from medvlp.objectives.devide import DevideObjective
 from medvlp.objectives.gather import DistributedGather, LocalGather
 from medvlp.objectives.kad import KadObjective, KadPairObjective
 from medvlp.objectives.medklip import MedklipObjective
@@ -20,6 +21,8 @@ from medvlp.objectives.medklip import MedklipObjective
 WORLD, B, TEXTS, Q, P, E, N, SIZE = 2, 5, 2, 3, 4, 6, 3, 5
 CONFIGS = {
     "medklip": MedklipObjective.Config(),
+    "devide": DevideObjective.Config(threshold=-0.2),
+    "devide_retrieve": DevideObjective.Config(threshold=-0.2, retrieve=2, positives="own", pta=0, bce=0.3),
     "kad": KadObjective.Config(),
     "kad_own": KadObjective.Config(positives="own", unmentioned="absent", text_memory=0.4),
     "kad_pairs": KadPairObjective.Config(),
@@ -75,7 +78,7 @@ def make_parts():
         parts.append(
             SimpleNamespace(
                 image=normal(B, SIZE), patch=normal(B, N, SIZE), exists=normal(B, Q, 4), place=normal(B, Q, SIZE),
-                label=state(B, Q) if rank else torch.full((B, Q), 1), position=state(B, Q, P),
+                label=state(B, Q) if rank else torch.tensor([[1, 1, 0]] * B), position=state(B, Q, P),
                 has_text=torch.randint(0, 2, (B,), generator=draw), group=torch.randint(0, 4, (B,), generator=draw),
                 text=normal(B * TEXTS, SIZE), owner=owner, aspect=aspect,
                 valid=torch.rand(B * TEXTS, generator=draw) < (0.5 if rank else 0.9),

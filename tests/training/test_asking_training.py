@@ -7,6 +7,7 @@ from asking_cases import ENTITIES, asking_config
 
 from medvlp.errors import ConfigError, TrainingError
 from medvlp.objectives.base import Seen
+from medvlp.objectives.devide import DevideObjective
 from medvlp.objectives.kad import KadObjective
 from medvlp.objectives.medklip import MedklipObjective
 from medvlp.training.align import AlignRecipe, Freezing, check, train
@@ -18,10 +19,16 @@ METHODS = {
     "medklip": MedklipObjective.Config(),
     "medklip published": MedklipObjective.Config(compat="published", queries="trained"),
     "medklip learned": MedklipObjective.Config(uncertain="learned"),
+    "devide": DevideObjective.Config(threshold=0.0, retrieve=2),
+    "devide trained": DevideObjective.Config(queries="trained", descriptions=1, threshold=0.0),
     "kad": KadObjective.Config(),
     "kad random": KadObjective.Config(memory="random", queries="trained", uncertain=0.3),
 }
-UNUSED = {"medklip": ["image_head", "logit_scale"], "kad": []}  # the contrast's, which these methods have not
+UNUSED = {
+    "medklip": ["image_head", "logit_scale"],
+    "kad": [],
+    "devide": ["decoder"],
+}  # the contrast's, which these methods have not
 each_method = pytest.mark.parametrize("method", METHODS)
 
 
