@@ -48,7 +48,10 @@ def build(config: EntitiesConfig, out: str | Path, *, overwrite: bool = False, d
     found = _find(config, store, graph, ledger)
     describer = Describer(graph, config.appearance, config.definitions, found.hidden, ledger)
     entities = Entities(
-        [describer.entity(name, concepts) for name, concepts in zip(found.names, found.concepts, strict=True)],
+        [
+            describer.entity(name, concepts, look_up=name not in found.plain)
+            for name, concepts in zip(found.names, found.concepts, strict=True)
+        ],
         found.positions,
         found.keys,
         found.state_NQP,

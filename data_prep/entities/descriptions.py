@@ -54,14 +54,14 @@ class Describer:
         self.hidden = [normalise(name) for name in hidden]
         self.looks = {} if appearance is None else _looks(appearance)
 
-    def entity(self, name: str, concepts: Sequence[str] = ()) -> Entity:
+    def entity(self, name: str, concepts: Sequence[str] = (), *, look_up: bool = True) -> Entity:
         """Return an entity with its descriptions.
 
-        Without concepts those of the graph that carry exactly this name are taken.
+        Without concepts those of the graph that carry exactly this name are taken, if it may be looked up.
         """
         shown = name.replace("_", " ")
         known = [concept for concept in concepts if self.graph is not None and concept in self.graph]
-        if not known and self.graph is not None:
+        if not known and look_up and self.graph is not None:
             known = self.graph.find(shown)
         found = [("definition", text) for text in self._definitions(known)]
         keys = (normalise(shown), *known, *concepts)

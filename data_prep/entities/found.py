@@ -27,6 +27,7 @@ class Found:
         state_NQP: State of each entity at each position.
         label_NQ: State of each entity; None: by the positions.
         triples: By key and text.
+        plain: Names that are words of reports, not to be looked up in the graph ("stable" is no concept there).
         hidden: Names that no description may spell out.
         header: What the manifest shall say further.
     """
@@ -39,4 +40,5 @@ class Found:
     label_NQ: NDArray[np.int64] | None = None
     triples: Mapping[str, TextTriples] = field(default_factory=dict)
     hidden: Sequence[str] = ()
+    plain: frozenset[str] = frozenset()
     header: Mapping[str, Any] = field(default_factory=dict)

@@ -52,7 +52,9 @@ def find(config: ReportsSource, store: PairsStore) -> Found:
         for row, name in enumerate(vocabulary.positions)
     ]
     header = {"vocabulary_digest": vocabulary.digest}
-    return Found(names, [()] * len(names), positions, keys, state_NQP[:, columns], None, triples, (), header)
+    return Found(
+        names, [()] * len(names), positions, keys, state_NQP[:, columns], None, triples, (), vocabulary.normal, header
+    )
 
 
 def read_texts(texts: Sequence[str], vocabulary: Vocabulary) -> tuple[NDArray[np.int64], TextTriples]:

@@ -66,7 +66,7 @@ def find(store: PairsStore) -> Found:
         for split in splits
         for key, texts in zip(split.keys, split.column("texts"), strict=True)
     }
-    return Found(names, concepts, POSITIONS, keys, state_NQP, None, triples, _unseen(held_out), {})
+    return Found(names, concepts, POSITIONS, keys, state_NQP, None, triples, _unseen(held_out))
 
 
 def _unseen(held_out: Mapping[str, Mapping[str, list[str]]]) -> list[str]:

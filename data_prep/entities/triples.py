@@ -41,10 +41,14 @@ def text_triples(text: str, mentions: Sequence[Mention], vocabulary: Vocabulary)
         head = mention.text.lower()
         out[Triple(head, IS, state)] = None
         named = (mention.anatomy or "").split("; ")
-        for region in regions:
-            inside = mention.start <= region.start and region.end <= mention.end
-            if region.value in named and not inside:
-                out[Triple(head, LOCATED, _with_side(text, tokens, region))] = None
+        places = [
+            _with_side(text, tokens, region)
+            for region in regions
+            if region.value in named and not (mention.start <= region.start and region.end <= mention.end)
+        ]
+        for place in places:  # "pleural effusion in the left pleural space" is at one place, not two
+            if not any(f" {place} " in f" {other} " and place != other for other in places):
+                out[Triple(head, LOCATED, place)] = None
         if mention.side is not None:
             out[Triple(head, SIDE, mention.side.value)] = None
         before = [token for token in tokens if token.end <= mention.start][-_WORDS_BEFORE:]

@@ -158,13 +158,15 @@ FILLER = ""
 """The text that fills up an image's share; never valid."""
 
 
-def collate(items: Sequence[Item], tokenize: Tokenize, *, labels: bool = True) -> Batch:
+def collate(items: Sequence[Item], tokenize: Tokenize, *, labels: bool = True, fills: bool = False) -> Batch:
     """Put items together; every image may have any number of texts.
 
     Args:
         items: Items of one rank and step, either all or none with an image, likewise with any other optional field.
         tokenize: Texts to ids and mask (M, L).
         labels: Fill ``label_B``.
+        fills: Fill ``text_valid_M`` even if all texts of these items count: on another rank some may not, and a loss
+            that gathers the field must find it on all ranks or on none.
     """
     texts = [text for item in items for text in item.texts]
     ids_ML, mask_ML = tokenize(texts)
@@ -181,7 +183,7 @@ def collate(items: Sequence[Item], tokenize: Tokenize, *, labels: bool = True) -
         image_features_BI=_stacked([item.feature_I for item in items]),
         label_B=torch.tensor([item.label for item in items]) if labels else None,
         image_tokens_BNI=_stacked([item.tokens_NI for item in items]),
-        text_valid_M=torch.tensor([text != FILLER for text in texts]) if FILLER in texts else None,
+        text_valid_M=torch.tensor([text != FILLER for text in texts]) if fills or FILLER in texts else None,
         text_aspect_M=_aspects(items),
         **_swaps(items, tokenize),
         triples=[triples for item in items for triples in item.triples],

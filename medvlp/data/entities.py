@@ -140,12 +140,13 @@ class Entities:
         return folder
 
     @classmethod
-    def load(cls, folder: Path) -> Entities:
+    def load(cls, folder: str | Path) -> Entities:
         """Read a folder.
 
         Raises:
             DataError: If it is none, or a file is altered.
         """
+        folder = Path(folder)
         if not (folder / "entities.json").is_file():
             raise DataError("holds no entities", item=folder, remedy="make them with `medvlp entities`")
         verify_manifest(folder, DataError)

@@ -48,6 +48,7 @@ class Rules(BaseConfig):
     presence: PresenceRules = Field(description="Said and denied.")
     severity: dict[str, list[str]] = Field(description="Degrees, and what each may become.")
     anatomy: list[list[str]] = Field(description="Groups of places that stand for one another.")
+    organs: list[list[str]] = Field(description="The same, in parts that hold no phrase of `anatomy`.")
     between: list[str] = Field(description="Words between the two sides of one thing.")
 
 
@@ -87,11 +88,14 @@ class _Table:
         self.affirm, self.negate = Phrases(rules.presence.affirm), Phrases(rules.presence.negate)
         self.verbs, self.severity = Phrases(rules.presence.verbs), Phrases(rules.severity)
         self.others = {
-            phrase: [other for group in rules.anatomy for other in group if phrase in group and other != phrase]
-            for group in rules.anatomy
+            phrase: [other for group in groups for other in group if phrase in group and other != phrase]
+            for groups in (rules.anatomy, rules.organs)
+            for group in groups
             for phrase in group
         }
-        self.anatomy = Phrases(self.others)
+        self.anatomy, self.organs = (
+            Phrases(phrase for group in groups for phrase in group) for groups in (rules.anatomy, rules.organs)
+        )
         words = "|".join(map(re.escape, rules.between))
         self.joined = re.compile(
             rf"(?<!\w)(left|right)(?!\w)(?:[\s,-]+(?:{words})(?!\w))*[\s,-]+(?!\1)(?:left|right)(?!\w)", re.IGNORECASE
@@ -111,15 +115,20 @@ def swaps_of(text: str, kind: str, triples: Sequence[Triple] = ()) -> list[str]:
         kind: One of :data:`medvlp.data.batch.SWAPS`.
         triples: What the text says; with two findings at two places, ``anatomy`` also exchanges the places.
     """
+    return list(_options(text, kind, tuple(triples)))
+
+
+@lru_cache(maxsize=65536)  # a text comes back every epoch
+def _options(text: str, kind: str, triples: tuple[Triple, ...]) -> tuple[str, ...]:
     table = _table()
     found = {
         "side": lambda: _sides(text, table),
         "severity": lambda: _severities(text, table),
         "presence": lambda: _presences(text, table),
-        "anatomy": lambda: [*_exchanged(text, triples), *_places(text, table)],
+        "anatomy": lambda: [*_exchanged(text, triples, table), *_places(text, table)],
     }[kind]()
     same = _meaning(text)
-    return [swapped for swapped in dict.fromkeys(found) if _meaning(swapped) != same]
+    return tuple(swapped for swapped in dict.fromkeys(found) if _meaning(swapped) != same)
 
 
 class Swaps:
@@ -159,20 +168,18 @@ class Swaps:
         known = {_meaning(text) for text in (*texts, *true)}
         choices = [(place, kind) for place, text in enumerate(texts) if text != FILLER for kind in self.config.kinds]
         drawn: list[Swap] = []
-        found = {}
+        further: list[Swap] = []  # second and later ones of a text and kind, if there are not enough others
         for number in rng.permutation(len(choices)):
+            if len(drawn) == self.config.per_image:
+                break
             place, kind = choices[number]
-            options = swaps_of(texts[place], kind, triples[place] if triples else ())
-            options = [option for option in options if _meaning(option) not in known]
-            if options:
-                found[place, kind] = [options[index] for index in rng.permutation(len(options))]
-        while found and len(drawn) < self.config.per_image:  # one of each text and kind, then a second one of each
-            for (place, kind), options in list(found.items()):
-                option = options.pop()
-                if not options:
-                    del found[place, kind]
-                if len(drawn) < self.config.per_image and option not in {swap.text for swap in drawn}:
-                    drawn.append(Swap(option, kind, place))
+            said = tuple(triples[place]) if triples else ()
+            options = [text for text in _options(texts[place], kind, said) if _meaning(text) not in known]
+            swaps = [Swap(options[index], kind, place) for index in rng.permutation(len(options))]
+            known.update(_meaning(swap.text) for swap in swaps)
+            drawn += swaps[:1]
+            further += swaps[1:]
+        drawn += further[: self.config.per_image - len(drawn)]
         return drawn + [NO_SWAP] * (self.config.per_image - len(drawn))
 
 
@@ -237,13 +244,15 @@ def _severities(text: str, table: _Table) -> list[str]:
 
 
 def _places(text: str, table: _Table) -> list[str]:
-    return [
-        new
-        for part in _parts(text, table)
-        if not part.fixed
-        for match in _free(text, table.anatomy(text, part.start, part.end), table)
-        for new in _replaced(text, match, table.others[_key(match)], part)
-    ]
+    out: list[str] = []
+    for part in _parts(text, table):
+        if part.fixed:
+            continue
+        fine = table.anatomy.occur(text, part.start, part.end)
+        phrases = table.anatomy if fine else table.organs
+        for match in _free(text, phrases(text, part.start, part.end), table):
+            out += _replaced(text, match, table.others[_key(match)], part)
+    return out
 
 
 def _replaced(text: str, match: re.Match[str], options: Sequence[str], part: Part) -> Iterator[str]:
@@ -255,8 +264,9 @@ def _replaced(text: str, match: re.Match[str], options: Sequence[str], part: Par
             yield text[: match.start()] + _cased(new, match.group()) + text[match.end() :]
 
 
-def _exchanged(text: str, triples: Sequence[Triple]) -> list[str]:
-    """Two findings at two places: each at the other's."""
+def _exchanged(text: str, triples: Sequence[Triple], table: _Table) -> list[str]:
+    """Two findings that are said to be at two places: each at the other's."""
+    fixed = [part for part in _parts(text, table) if part.fixed]
     located = [triple for triple in triples if triple.relation == LOCATED]
     heads_at: Mapping[str, set[str]] = {t.tail: {u.head for u in located if u.tail == t.tail} for t in located}
     out = []
@@ -267,7 +277,8 @@ def _exchanged(text: str, triples: Sequence[Triple]) -> list[str]:
             first, second = (list(Phrases([triple.tail])(text)) for triple in (one, other))
             if len(first) == 1 and len(second) == 1:
                 a, b = sorted((first[0], second[0]), key=lambda match: match.start())
-                if a.end() <= b.start():
+                said = not any(part.start <= m.start() < part.end for part in fixed for m in (a, b))
+                if said and a.end() <= b.start():
                     out.append(text[: a.start()] + b.group() + text[a.end() : b.start()] + a.group() + text[b.end() :])
     return out
 
@@ -299,7 +310,12 @@ def _with_phrase(text: str, match: re.Match[str], new: str) -> str:
 def _denied(text: str, part: Part, table: _Table) -> list[str]:
     """Deny a bare finding."""
     words = text[part.start : part.end].split()
-    if not words or len(words) > _MOST_WORDS_OF_A_BARE_FINDING or table.verbs.occur(text, part.start, part.end):
+    if (
+        not words
+        or words[-1].endswith(":")
+        or len(words) > _MOST_WORDS_OF_A_BARE_FINDING
+        or table.verbs.occur(text, part.start, part.end)
+    ):
         return []
     first = words[0]
     start = text.index(first, part.start)
@@ -312,6 +328,7 @@ def _denied(text: str, part: Part, table: _Table) -> list[str]:
     return [f"{before}{_cased('no', words[-1] if text.isupper() else first[:1])} {rest}{after}"]
 
 
+@lru_cache(maxsize=65536)
 def _meaning(text: str) -> tuple[str, ...]:
     """Return the clauses of a text, in no order: equal ones mean the same."""
     clauses = re.split(r"[.;:,!?\n]|(?<!\w)(?:and|or|&)(?!\w)", text.lower().replace("-", " "))

@@ -69,15 +69,7 @@ class Preprocess:
         """Return the RGB image of exactly (size, size) pixels that is then normalised."""
         width, height = image.size
         size, sampling = self.size, _FILTERS[self.interpolation]
-        if self.resize_mode == "squash":
-            target = (size, size)
-        elif self.resize_mode == "longest":
-            ratio = max(width, height) / size
-            target = (max(1, round(width / ratio)), max(1, round(height / ratio)))
-        elif width <= height:
-            target = (size, int(size * height / width))
-        else:
-            target = (int(size * width / height), size)
+        target = self._target(width, height)
         if target[0] * target[1] > _MAX_RESIZED_PIXELS:
             raise DataError(f"{width} x {height} is too long and thin", item="image", remedy="use resize_mode=longest")
         if image.size != target:
@@ -85,6 +77,29 @@ class Preprocess:
         if self.resize_mode == "longest":
             image = _pad(image, size, self.fill_color)
         return _centre_crop(image, size).convert("RGB")
+
+    def box(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """Return (left, top, right, bottom) of what :meth:`resize` shows of an image, in pixels of the image.
+
+        With ``longest`` the box is larger than the image where a border is added, with ``shortest`` smaller where
+        something is cropped.
+        """
+        target = self._target(width, height)
+        edges = []
+        for side, length in zip(target, (width, height), strict=True):
+            begin = -_border(side, self.size) if side < self.size else _cropped(side, self.size)
+            edges.append((begin * length / side, (begin + self.size) * length / side))
+        return edges[0][0], edges[1][0], edges[0][1], edges[1][1]
+
+    def _target(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height after resizing, before a border is added or something is cropped."""
+        size = self.size
+        if self.resize_mode == "squash":
+            return (size, size)
+        if self.resize_mode == "longest":
+            ratio = max(width, height) / size
+            return (max(1, round(width / ratio)), max(1, round(height / ratio)))
+        return (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return the model input (3, size, size), float32, normalised."""
@@ -132,10 +147,18 @@ def _pad(image: Image.Image, size: int, fill: int) -> Image.Image:
     if width >= size and height >= size:
         return image
     canvas = Image.new("RGB", (max(size, width), max(size, height)), (fill, fill, fill))
-    canvas.paste(image, (max(0, size - width) // 2, max(0, size - height) // 2))
+    canvas.paste(image, (_border(width, size), _border(height, size)))
     return canvas
 
 
+def _border(side: int, size: int) -> int:
+    return max(0, size - side) // 2
+
+
+def _cropped(side: int, size: int) -> int:
+    return round((side - size) / 2.0)
+
+
 def _centre_crop(image: Image.Image, size: int) -> Image.Image:
-    left, top = round((image.width - size) / 2.0), round((image.height - size) / 2.0)
+    left, top = _cropped(image.width, size), _cropped(image.height, size)
     return image.crop((left, top, left + size, top + size))

@@ -279,6 +279,7 @@ class AlignRecipe:
             "data_digest": digests["data"],
             "graph_digest": digests["graph"],
             "knowledge_encoder_digest": digests["knowledge_encoder"],
+            "entities_digest": digests["entities"],
             "num_rows": len(self.split),
             "num_rows_with_concept": sum(bool(rows) for rows in concepts),
             "concepts_not_in_graph": unknown,
@@ -317,7 +318,7 @@ class AlignRecipe:
         self.model.set_frozen([*freeze.always, *(freeze.parts if step < freeze.steps else [])])
         self.module.train()
         if self.config.batch_norm == "fixed":
-            for module in self.module.modules():
+            for module in self.model.modules():  # an objective's own heads have no published statistics to keep
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from medvlp.data.augment import swap_sides
 from medvlp.data.batch import FILLER, Batch, Item, Tokenize, collate
 from medvlp.data.mirror import Mirror
 from medvlp.data.plan import Plan
@@ -113,6 +114,7 @@ class AlignData(Dataset[Item]):
         drawn = [int(order[place % len(own)]) for place in range(count)]
         texts = [own[place].text for place in drawn]
         known = None if self.entities is None else self.entities.of(self.keys[row])
+        true = [text.text for text in own]
         image_CHW = feature_I = None
         if self.features is not None:
             feature_I = torch.from_numpy(np.array(self.features[row]))
@@ -123,9 +125,11 @@ class AlignData(Dataset[Item]):
                 sided = [] if known is None or self.mirror is None else self.mirror.texts(known)
                 asked = [*texts, *sided]
                 image, shown = self.augment(image, asked, rng)
-                if known is not None and self.mirror is not None:
-                    known = self.mirror.known(known, asked, shown)
                 texts = shown[: len(texts)]
+                if shown != asked:  # mirrored, and the words with it: so is what else is true
+                    true = [mirrored for text in true if (mirrored := swap_sides(text)) is not None]
+                    if known is not None and self.mirror is not None:
+                        known = self.mirror.known(known, asked, shown)
             image_CHW = self.preprocess(image)
         label = self.labels[row]
         triples = [] if known is None else [known.triples_of(own[place].text) for place in drawn]
@@ -137,7 +141,7 @@ class AlignData(Dataset[Item]):
         swaps = []
         if self.swaps is not None:
             of_swaps = np.random.default_rng([self.seed, _SWAPS, draw.step, draw.slot])
-            swaps = self.swaps(texts, of_swaps, triples=triples, true=[text.text for text in own])
+            swaps = self.swaps(texts, of_swaps, triples=triples, true=true)
         return Item(
             key=self.keys[row],
             group=int(self.groups[row]),
@@ -172,7 +176,7 @@ def batches(
     Texts are tokenised here, in one process, so that cut ones are counted.
     """
     for items in in_order(data, Order(plan, start, rank, world), num_workers, pin=pin):
-        yield collate(items, tokenize, labels=labels)
+        yield collate(items, tokenize, labels=labels, fills=data.fills)
 
 
 def concept_rows(

@@ -4,6 +4,9 @@ A class vector is the L2-normalised mean of its P prompts' unit vectors t_p, so 
 sum of ``cos(image, t_p) / (P * norm of the mean)``: each prompt's contribution. With several labels per image the score
 is presence minus absence, and the prompts for absence contribute with the opposite sign.
 
+Where a query decoder scored, the score is the mean of its prompts' logits of presence instead, and a prompt contributes
+its logit over P.
+
 Shape legend: B images, K classes, P prompts of a class, D embedding size.
 """
 
@@ -27,7 +30,10 @@ ABSENCE = "absence"
 
 @dataclass(frozen=True)
 class Contribution:
-    """A prompt's part of a score: ``value`` adds up to the score over all prompts; ``cosine`` is the prompt's own."""
+    """A prompt's part of a score: ``value`` adds up to the score over all prompts; ``cosine`` is the prompt's own.
+
+    Where a query decoder scored, ``cosine`` holds the prompt's logit of presence.
+    """
 
     prompt: Prompt
     value: float
@@ -60,6 +66,7 @@ class ClassExplanation:
         names: Contributions by name, over all wordings of it; they add up to score.
         ancestors: Contributions of path prompts by each concept on the path. A path counts for all its concepts, so
             these overlap and do not add up.
+        unit: What a prompt's own number is: ``cosine``, or ``logit`` where a query decoder scored.
     """
 
     image: str
@@ -72,6 +79,7 @@ class ClassExplanation:
     kinds: tuple[Group, ...]
     names: tuple[Group, ...]
     ancestors: tuple[Group, ...]
+    unit: str = "cosine"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON."""
@@ -85,6 +93,7 @@ class ClassExplanation:
             "name": self.name,
             "probability": self.probability,
             "score": self.score,
+            "unit": self.unit,
             "top": [
                 {"text": c.prompt.text, "kind": c.prompt.kind, "concept": c.prompt.concept, "value": c.value,
                  "cosine": c.cosine}
@@ -101,7 +110,7 @@ class ClassExplanation:
             f"probability {self.probability:.3f}  score {self.score:+.4f}"
         ]
         lines.append("  by kind: " + ", ".join(f"{g.name} {g.value:+.4f} ({g.num})" for g in self.kinds))
-        lines += [f"  {c.value:+.4f}  cosine {c.cosine:+.3f}  {c.prompt.kind}: {c.prompt.text}" for c in self.top]
+        lines += [f"  {c.value:+.4f}  {self.unit} {c.cosine:+.3f}  {c.prompt.kind}: {c.prompt.text}" for c in self.top]
         num_rest = sum(g.num for g in self.kinds) - len(self.top)
         if num_rest > 0:
             lines.append(f"  {self.rest:+.4f}  {num_rest} other prompts")
@@ -143,7 +152,8 @@ class Answer:
         unmatched: Classes that no concept describes; their own words are their prompts.
         mode: One class per image, or any number.
         probabilities: (B, K); rows add up to 1 in single mode.
-        scores: (B, K) cosines with the class vectors; presence minus absence in multi mode.
+        scores: (B, K) cosines with the class vectors; presence minus absence in multi mode; logits of presence where a
+            query decoder scored.
         prompts: Every prompt with its origin, and a digest.
         ledger: Images read and skipped, by reason.
     """
@@ -162,6 +172,12 @@ class Answer:
     _present: tuple[Floats, ...] = field(repr=False)
     _absent: tuple[Floats, ...] = field(repr=False)
     _concept_names: Mapping[str, str] = field(repr=False)
+    _logits: tuple[Floats, ...] = field(default=(), repr=False)
+
+    @property
+    def scorer(self) -> str:
+        """``decoder`` where a query decoder scored, else ``cosine``."""
+        return "decoder" if self._logits else "cosine"
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -195,6 +211,10 @@ class Answer:
 
     def contributions(self, image: int, column: int) -> list[Contribution]:
         """Return every prompt's part of a score, in prompt order; the values add up to ``scores[image, column]``."""
+        if self._logits:
+            logit_P = self._logits[column][image]
+            pairs = zip(self.prompts.prompts[column], logit_P.tolist(), strict=True)
+            return [Contribution(prompt, logit / len(logit_P), logit) for prompt, logit in pairs]
         found = _contributions(self.prompts.prompts[column], self._present[column], self._image_BD[image], 1.0)
         if self._absent:
             prompts = [Prompt(text, ABSENCE) for text in self.prompts.absent[column]]
@@ -220,6 +240,7 @@ class Answer:
             kinds=_grouped((item.prompt.kind, item) for item in found),
             names=_grouped((item.prompt.name or item.prompt.text, item) for item in found),
             ancestors=_grouped(by_ancestor),
+            unit="logit" if self._logits else "cosine",
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -227,6 +248,7 @@ class Answer:
         rows = zip(self.images, self.labels, self.probabilities, strict=True)
         return {
             "mode": self.mode,
+            "scorer": self.scorer,
             "classes": [
                 {"label": label, "name": name, "concepts": list(self.concepts[label])}
                 for label, name in zip(self.classes, self.names, strict=True)

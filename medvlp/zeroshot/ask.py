@@ -22,10 +22,12 @@ from medvlp.zeroshot.classifier import (
     mean_vectors,
     prompt_vectors,
     scale_of,
+    softmax,
     to_numpy,
     unit_vectors,
     with_progress,
 )
+from medvlp.zeroshot.existence import ExistenceQueries, chosen_scorer, class_logits
 from medvlp.zeroshot.inputs import as_list, batches
 from medvlp.zeroshot.prompts import build_prompts
 from medvlp.zeroshot.task import Mode
@@ -51,6 +53,9 @@ class ZeroShot:
         display_names: What to call a class that no concept describes.
         seed: Chooses among more than ``max_names`` names, and the parents on a path.
         batch_size: Images per forward pass.
+        scorer: ``cosine`` of image and class vector, ``decoder``: presence by the model's query decoder, or ``auto``:
+            the decoder where the model has one. With it, a probability is that of presence in multi mode (no prompts
+            for absence are needed), and a softmax over the classes' logits in single mode.
 
     Raises:
         DataError: If two classes are the same, or only one is given in single mode.
@@ -73,6 +78,7 @@ class ZeroShot:
         display_names: Mapping[str, str] | None = None,
         seed: int = 0,
         batch_size: int = 64,
+        scorer: Literal["auto", "cosine", "decoder"] = "auto",
     ) -> None:
         for option, value, valid in (("mode", mode, ("single", "multi")), ("names", names, ("preferred", "synonyms"))):
             if value not in valid:
@@ -80,8 +86,11 @@ class ZeroShot:
         if min(max_names, batch_size) < 1 or min(num_paths, num_definitions) < 0:
             raise ConfigError("max_names and batch_size start at 1, num_paths and num_definitions at 0", item="options")
         graph = _opened_graph(graph)
-        self.mode, self.batch_size = mode, batch_size
         self.classes = resolve_classes(classes, graph, least=2 if mode == "single" else 1)
+        self.model = _opened_model(model)
+        self.scorer = chosen_scorer(scorer, self.model)
+        absent = mode == "multi" and self.scorer == "cosine"
+        self.mode, self.batch_size = mode, batch_size
         self.prompts = build_prompts(
             graph,
             self.classes.concepts,
@@ -91,13 +100,13 @@ class ZeroShot:
             max_names=max_names,
             num_paths=num_paths,
             num_definitions=num_definitions,
-            absent_templates=wordings.ABSENT if mode == "multi" else (),
+            absent_templates=wordings.ABSENT if absent else (),
             display_names=display_names,
         )
-        self.model = _opened_model(model)
         with _Eval(self.model):
             self._present = prompt_vectors(self.model, self.prompts.texts)
-            self._absent = prompt_vectors(self.model, self.prompts.absent) if mode == "multi" else []
+            self._absent = prompt_vectors(self.model, self.prompts.absent) if absent else []
+            self._queries = ExistenceQueries(self.model, self.prompts.texts) if self.scorer == "decoder" else None
         self._class_KD = mean_vectors(self._present)
         self._absent_KD = mean_vectors(self._absent) if self._absent else None
         paths = {concept for prompts in self.prompts.prompts for prompt in prompts for concept in prompt.path}
@@ -118,12 +127,18 @@ class ZeroShot:
         ledger = Ledger()
         names: list[str] = []
         parts: list[Floats] = []
+        logit_parts: list[list[Floats]] = []
         found = batches(items, self.batch_size, ledger=ledger if skip_unreadable else None)
         total = -(-len(items) // self.batch_size)
         with _Eval(self.model):
             for batch_names, batch in with_progress(found, "embedding images", total):
                 names += batch_names
-                parts.append(to_numpy(self.model.encode_image(batch)))
+                if self._queries is None:
+                    parts.append(to_numpy(self.model.encode_image(batch)))
+                else:
+                    image_BD, logits_K = self._queries(batch)
+                    parts.append(image_BD)
+                    logit_parts.append(logits_K)
         if not names:
             reasons = ", ".join(f"{count} {reason}" for reason, count in ledger.dropped.most_common())
             raise DataError(f"none of {len(items)} images can be read ({reasons})", item="images")
@@ -131,8 +146,11 @@ class ZeroShot:
             ledger.keep(len(names))
         image_BD = unit_vectors(np.concatenate(parts), "images")
         scale = scale_of(self.model)
-        score_BK = image_BD @ self._class_KD.T
-        if self._absent_KD is None:
+        logits = tuple(np.concatenate(of_class) for of_class in zip(*logit_parts, strict=True))
+        score_BK = class_logits(logits) if logits else image_BD @ self._class_KD.T
+        if logits:
+            probability_BK = softmax(score_BK) if self.mode == "single" else 1 / (1 + np.exp(-score_BK))
+        elif self._absent_KD is None:
             probability_BK = classify(image_BD, self._class_KD, scale)
         else:
             probability_BK = classify_multi(image_BD, self._class_KD, scale, absent_KD=self._absent_KD)
@@ -152,6 +170,7 @@ class ZeroShot:
             _present=tuple(self._present),
             _absent=tuple(self._absent),
             _concept_names=self._concept_names,
+            _logits=logits,
         )
 
 

@@ -29,9 +29,12 @@ EFFUSION = "Small pleural effusion on the left."
         ("presence", "Effusion is seen on the left.", ["Effusion is not seen on the left."]),
         ("presence", "The lungs are clear.", ["The lungs are not clear."]),
         ("presence", "an H&E image of lung carcinoma", ["an H&E image without lung carcinoma"]),
+        ("presence", "radiograph consistent with pneumonia.", ["radiograph not consistent with pneumonia."]),
+        ("presence", "chest X-ray: pneumonia.", ["chest X-ray: no pneumonia."]),
         ("severity", EFFUSION, ["Large pleural effusion on the left."]),
         ("severity", "High-grade dysplasia", ["Low-grade dysplasia"]),
         ("anatomy", "Nodule in the left lower lobe.", ["Nodule in the left upper lobe."]),
+        ("anatomy", "Lung nodule in the left lower lobe.", ["Lung nodule in the left upper lobe."]),
         ("anatomy", "Nodules in both lower lobes", ["Nodules in both upper lobes"]),
     ],
 )
@@ -78,6 +81,8 @@ def test_the_places_of_two_findings_are_exchanged() -> None:
     assert swaps_of(text, "anatomy", triples)[0] == swapped
     same = [Triple("nodule", triple.relation, triple.tail) for triple in triples]
     assert swapped not in swaps_of(text, "anatomy", same)
+    denied = "nodule in the left lower lobe. No effusion in the right pleural space"
+    assert all("nodule in the right pleural" not in swapped for swapped in swaps_of(denied, "anatomy", triples))
     both = [*triples, Triple("nodule", "located at", "right pleural space")]
     assert swapped not in swaps_of(text, "anatomy", both)
 
@@ -95,6 +100,12 @@ def test_draws_repeat_are_full_and_never_true() -> None:
     assert "side" not in {swap.kind for swap in known}
 
 
+def test_no_swap_comes_twice() -> None:
+    drawn = Swaps(Swaps.Config(per_image=9))([EFFUSION, EFFUSION.lower()], np.random.default_rng(3))
+    texts = [swap.text.lower() for swap in drawn if swap.of >= 0]
+    assert len(texts) == len(set(texts)) == 3
+
+
 def test_kinds_can_be_chosen_and_are_those_of_the_batch() -> None:
     assert KINDS == SWAPS
     swaps = Swaps(Swaps.Config(kinds=["side"], per_image=2))
@@ -109,7 +120,8 @@ def test_a_text_of_words_from_the_whole_table_never_comes_back_unchanged() -> No
     from medvlp.data.swaps import Rules
 
     rules = load_as(Rules, Path(module.__file__).with_suffix(".yaml"))
-    phrases = [*rules.severity, *(place for group in rules.anatomy for place in group), "left", "right"]
+    groups = [*rules.anatomy, *rules.organs]
+    phrases = [*rules.severity, *(place for group in groups for place in group), "left", "right"]
     for phrase in phrases:
         text = f"There is {phrase} thing."
         found = [swapped for kind in KINDS for swapped in swaps_of(text, kind)]
