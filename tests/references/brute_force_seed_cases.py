@@ -110,11 +110,19 @@ def pairs(rng: np.random.Generator, index: int) -> Arguments:
 
 
 def guidance(rng: np.random.Generator, index: int) -> Arguments:
-    _, texts, d, owner, valid = _texts(rng, index)
-    kind = rng.choice(3, size=texts, p=(0.1, 0.3, 0.6))
-    text = _normal(rng, texts, d)
-    ontology, sub = torch.tensor(kind == 1), torch.tensor(kind == 2)
-    return {"text_MD": text, "owner_M": owner % 2, "ontology_M": ontology, "sub_M": sub, "valid_M": valid}
+    texts, d = _n(rng, 4, 8), _n(rng, 2)
+    kind = torch.tensor(rng.choice(3, size=texts, p=(0.1, 0.3, 0.6)))  # plain, ontology, sub-caption
+    owner, valid = _integers(rng, 1 + index % 3, texts), _flags(rng, index, texts)
+    if index % 4 == 2:  # an invalid ontology text, alone or beside a valid one
+        kind[:2], kind[2:], owner[:] = 1, 2, 0
+        valid[0], valid[1] = index % 8 == 2, False
+    return {
+        "text_MD": _normal(rng, texts, d),
+        "owner_M": owner,
+        "ontology_M": kind == 1,
+        "sub_M": kind == 2,
+        "valid_M": valid,
+    }
 
 
 def _weights(rng: np.random.Generator, valid: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def test_value_and_gradient_equal_the_loops(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_cases_of_the_loops_are_worth_comparing(loss):
     outcomes = [expected(loss, index) for index in ALL]
-    assert sum(bool(value.abs().sum() > 0.01) for value, _ in outcomes) >= 15
+    assert sum(bool(value.abs().sum() > 0.01) for value, _ in outcomes) >= 12
     assert all(torch.isfinite(value).all() for value, _ in outcomes)
     if loss != "make.guidance_weights":
         assert all(torch.isfinite(slope).all() for _, slopes in outcomes for slope in slopes.values())
