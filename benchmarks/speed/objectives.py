@@ -33,6 +33,7 @@ MARKS = "objective speed"
 WANTED = 10.0
 TOLERANCE = 1e-3  # of the largest entry, in float32 under a multiplier of 20
 SCALE, THRESHOLD, WEIGHTS, TEMPERATURE = 20.0, 0.3, (1.0, 0.7), 0.07
+NEAR = 1e-5
 ENTITIES, POSITIONS, WIDTH = 75, 51, 256
 
 
@@ -70,6 +71,10 @@ def make_case(images: int, texts: int, places: int, width: int, dtype: torch.dty
     kind_M = torch.arange(texts).repeat(images)[order]
     text_MD = unit(images * texts, near=image_BD[owner_M])
     patch_BND = unit(images, places, near=image_BD[:, None], noise=2.0)
+    # A cosine at the threshold would fall on either side by rounding alone: such patches look like their image instead.
+    cosine_MN = torch.stack([patch_BND[owner] @ text for owner, text in zip(owner_M.tolist(), text_MD, strict=True)])
+    rows_K, places_K = ((cosine_MN - THRESHOLD).abs() < NEAR).nonzero(as_tuple=True)
+    patch_BND[owner_M[rows_K], places_K] = image_BD[owner_M[rows_K]]
     ontology_M, sub_M, valid_M = kind_M == 1, kind_M > 2, torch.ones_like(kind_M, dtype=torch.bool)
 
     def vectorised(image_BD: Tensor, patch_BND: Tensor, text_MD: Tensor) -> Tensor:

@@ -50,10 +50,11 @@ def make_loss(
         to_text.append(sum(weight_M[row].item() * loss for row, loss in zip(rows, losses, strict=True)) / mass)
     aspects = (torch.stack(to_image).mean() + torch.stack(to_text).mean()) / 2
     total, mass = text_MD.new_zeros(()), 0.0
+    patches = patch_BND.unbind(0)  # indexing would fill a gradient of all images for each row
     for row, text_D in enumerate(text_MD):
         if not sub_M[row].item():
             continue
-        patch_ND = patch_BND[owner_M[row].item()]
+        patch_ND = patches[int(owner_M[row])]
         cosine_N = patch_ND @ text_D
         cosine_N = torch.where(cosine_N >= threshold, cosine_N, 0.0)
         if not cosine_N.any().item():
@@ -76,12 +77,14 @@ def medklip_loss(
     """MedKLIP: existence of entities, and the place of those that are present."""
     existence, location = [], []
     related = (above_PP | above_PP.T).tolist()
+    places, positions = [place_QD.unbind(0) for place_QD in place_BQD.unbind(0)], position_PD.unbind(0)
+    exists = [logit_Q2.unbind(0) for logit_Q2 in logit_BQ2.unbind(0)]
     for image in range(len(label_BQ)):
         for entity in range(label_BQ.shape[1]):
             state = label_BQ[image, entity].item()
             if state != -100:
                 target = {0: 0.0, 1: 1.0, 2: 0.5}[int(state)]
-                log_2 = logit_BQ2[image, entity].log_softmax(0)
+                log_2 = exists[image][entity].log_softmax(0)
                 existence.append(-(1 - target) * log_2[0] - target * log_2[1])
             states = position_BQP[image, entity].tolist()
             positives = [place for place, one in enumerate(states) if one == 1]
@@ -92,7 +95,7 @@ def medklip_loss(
                 for place, one in enumerate(states)
                 if one not in (1, 2) and not any(related[place][other] for other in positives)
             ]
-            logits = [place_BQD[image, entity] @ position_PD[place] / temperature for place in range(len(states))]
+            logits = [places[image][entity] @ position_D / temperature for position_D in positions]
             losses = [
                 torch.stack([logits[one], *(logits[other] for other in negatives)]).logsumexp(0) - logits[one]
                 for one in positives

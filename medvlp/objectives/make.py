@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import softplus
+from torch.nn.functional import cross_entropy, softplus
 
 from medvlp.data.batch import ASPECTS
 from medvlp.errors import TrainingError
@@ -147,12 +147,12 @@ def local_loss(
     """
     patch_BND, text_MD = upcast(patch_BND), _valid_texts(text_MD, valid_M)
     with full_precision(patch_BND):
-        region_MD, reached_M = patch_regions(patch_BND, text_MD, owner_M, threshold)
-        counted_M = sub_M & valid_M & reached_M
-        place_M = global_rows(len(text_MD), gather, text_MD.device)
-        loss_M = _cross_entropy(region_MD, gather(text_MD), scale, place_M, counted_M, gather(valid_M), chunk)
-        weight_M = torch.where(counted_M, upcast(weight_M).to(loss_M.dtype), 0.0)
-        return mean_over_ranks((weight_M * loss_M).sum(), weight_M.sum(), gather)
+        row_K = (sub_M & valid_M).nonzero().squeeze(1)  # the only anchors; all valid texts are candidates
+        region_KD, reached_K = patch_regions(patch_BND, text_MD[row_K], owner_M[row_K], threshold)
+        place_K = global_rows(len(text_MD), gather, text_MD.device)[row_K]
+        loss_K = _cross_entropy(region_KD, gather(text_MD), scale, place_K, reached_K, gather(valid_M), chunk)
+        weight_K = torch.where(reached_K, upcast(weight_M)[row_K].to(loss_K.dtype), 0.0)
+        return mean_over_ranks((weight_K * loss_K).sum(), weight_K.sum(), gather)
 
 
 def patch_regions(patch_BND: Tensor, text_MD: Tensor, owner_M: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
@@ -213,16 +213,18 @@ def _cross_entropy(
     keep_C: Tensor | None,
     chunk: int | None,
 ) -> Tensor:
-    """``-log softmax`` over kept candidates at the target, 0 for rows that do not count."""
+    """``-log softmax`` over kept candidates at the target, 0 for rows that do not count.
+
+    The target of a row that counts is kept.
+    """
+    bias_C = torch.zeros_like(candidate_CD[:, 0])
+    if keep_C is not None:
+        keep_C = keep_C | ~keep_C.any()  # with no candidate no row counts, but -inf alone would give NaN gradients
+        bias_C = bias_C.masked_fill(~keep_C, float("-inf"))
 
     def block(part_RD: Tensor, target_R: Tensor, counted_R: Tensor, factor: Tensor | float) -> Tensor:
-        logit_RC = factor * (part_RD @ candidate_CD.T)
-        if keep_C is not None:
-            logit_RC = logit_RC.masked_fill(~keep_C, float("-inf"))
-        # A row that does not count may have no candidate; its -inf must not reach a gradient.
-        logit_RC = torch.where(counted_R[:, None], logit_RC, 0.0)
-        loss_R = logit_RC.logsumexp(1) - logit_RC.gather(1, target_R[:, None])[:, 0]
-        return torch.where(counted_R, loss_R, 0.0)
+        logit_RC = torch.addmm(bias_C, factor * part_RD, candidate_CD.T)  # spares a pass over (R, C) for the mask
+        return torch.where(counted_R, cross_entropy(logit_RC, target_R, reduction="none"), 0.0)
 
     return torch.cat(in_chunks(block, chunk, anchor_RD, target_R, counted_R, shared=(scale,)))
 
