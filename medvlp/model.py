@@ -142,15 +142,15 @@ class DualEncoder(nn.Module):
             )
         return self.text.with_tokens(ids_ML, mask_ML)
 
-    def decode(self, query_QI: Tensor, tokens_BNI: Tensor) -> Decoded:
-        """Ask texts, as text tower outputs, of the places of each image.
+    def decode(self, query_QI: Tensor, tokens_BNI: Tensor, mask_BN: Tensor | None = None) -> Decoded:
+        """Ask texts, as text tower outputs, of the places of each image, of those that the mask marks.
 
         Raises:
             ConfigError: If the model has no decoder.
         """
         if self.decoder is None:
             raise ConfigError("has no query decoder", item="model.decoder", remedy="set `decoder: {}` and train it")
-        return self.decoder(query_QI, tokens_BNI)
+        return self.decoder(query_QI, tokens_BNI, mask_BN)
 
     def text_features(self, ids_ML: Tensor, mask_ML: Tensor) -> Tensor:
         """Return the text tower's pooled output (M, I) before the head."""

@@ -48,6 +48,8 @@ _ABBREVIATION = re.compile(
     + r")(?![A-Za-z0-9]|/min)"
 )
 # Sides that no swap of words can express.
+NO_MIRROR = "situs inversus"
+"""A text that keeps an image from being mirrored unless sides are ignored."""
 _UNSWAPPABLE = re.compile(r"(?<![A-Za-z])(?:RML|RMZ|middle lobe|situs inversus|lingula\w*)(?![A-Za-z])", re.IGNORECASE)
 
 

@@ -78,7 +78,7 @@ class QueryDecoder(nn.Module):
 
         Args:
             query_QI: Text tower outputs, the same for all images, or (B, Q, I).
-            tokens_BNI: Image tower outputs by place.
+            tokens_BNI: Image tower outputs by place; (1, N, I) are the same for all images of (B, Q, I) queries.
             mask_BN: True on real places; all by default. An image without any gets attention 0 and no memory.
         """
         place_BND = self.place(tokens_BNI)

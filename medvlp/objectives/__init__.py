@@ -14,10 +14,13 @@ from pydantic import Field
 from medvlp.errors import ConfigError
 from medvlp.objectives.base import Objective, ObjectiveSettings
 from medvlp.objectives.clip import ClipObjective
+from medvlp.objectives.devide import DevideObjective
+from medvlp.objectives.kad import KadObjective, KadPairObjective
 from medvlp.objectives.kep import KepObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.objectives.local import LocalObjective
 from medvlp.objectives.make import MakeObjective
+from medvlp.objectives.medklip import MedklipObjective
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.objectives.siglip import SiglipObjective
 from medvlp.objectives.weighted import WeightedObjectives
@@ -31,14 +34,18 @@ ObjectiveConfig = Annotated[
     | GroupObjective.Config
     | KnowledgeMetricObjective.Config
     | KepObjective.Config
+    | MedklipObjective.Config
+    | KadObjective.Config
+    | KadPairObjective.Config
     | MakeObjective.Config
-    | LocalObjective.Config,
+    | LocalObjective.Config
+    | DevideObjective.Config,
     Field(discriminator="name"),
 ]
 
 _MODULES = (
-    ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective, MakeObjective,
-    LocalObjective,
+    ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective, MedklipObjective,
+    KadObjective, KadPairObjective, MakeObjective, LocalObjective, DevideObjective,
 )  # fmt: skip
 
 

@@ -113,7 +113,10 @@ class Seen:
         words_MLI: Text features by token; None unless the objective reads ``words``.
         word_mask_ML: 1 on real tokens.
         batch: The tensors of the batch that the objective ``needs``, by field name.
-        decode: Asks queries (Q, I) or (B, Q, I), as text tower outputs, of the places: the model's query decoder.
+        decode: Asks queries (Q, I) or (B, Q, I), as text tower outputs, of the places: the model's query decoder. In
+            place of the image's it takes other places (B, N, I) or (1, N, I), as image tower outputs, with a mask
+            (B, N), True on those an image has.
+        encode: Token ids and mask of further texts (N, L) to text tower outputs (N, I), with gradient.
     """
 
     image_BI: Tensor
@@ -122,7 +125,8 @@ class Seen:
     words_MLI: Tensor | None
     word_mask_ML: Tensor
     batch: dict[str, Tensor]
-    decode: Callable[[Tensor], Decoded]
+    decode: Callable[..., Decoded]
+    encode: Callable[[Tensor, Tensor], Tensor]
 
 
 class Heads(Protocol):

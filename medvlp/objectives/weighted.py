@@ -13,6 +13,7 @@ from medvlp.objectives.gather import Gather
 
 if TYPE_CHECKING:
     from medvlp.data.batch import Batch
+    from medvlp.objectives.context import Context
 
 
 class WeightedObjectives(nn.Module):
@@ -36,9 +37,19 @@ class WeightedObjectives(nn.Module):
         self.objectives = list(objectives)
         self.needs = frozenset[str]().union(*(getattr(objective, "needs", ()) for objective in objectives))
         self.reads = frozenset[str]().union(*(getattr(objective, "reads", ()) for objective in objectives))
-        found = {type(one).__name__: getattr(one, "heads", None) for one in objectives}
+        self.heads = self._heads()
+
+    def prepare(self, context: Context) -> None:
+        """Prepare those that want to be, which may give them heads."""
+        for objective in self.objectives:
+            if hasattr(objective, "prepare"):
+                objective.prepare(context)
+        self.heads = self._heads()
+
+    def _heads(self) -> nn.Module | None:
+        found = {type(one).__name__: getattr(one, "heads", None) for one in self.objectives}
         heads = {name: module for name, module in found.items() if module is not None}
-        self.heads = _AllHeads(heads) if heads else None
+        return _AllHeads(heads) if heads else None
 
     def forward(self, out: Outputs, batch: Batch, gather: Gather) -> Losses:
         """Return the terms and reports of all objectives, the reports prefixed by their class."""

@@ -26,6 +26,7 @@ from medvlp.model import PARTS, DualEncoder, Part, save_model
 from medvlp.objectives import ObjectiveConfig, build
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.training import dry_run as rehearsal
+from medvlp.training.align_check import check_knowledge_encoder
 from medvlp.training.align_data import AlignData, batches, concept_rows, cut_groups
 from medvlp.training.align_model import HEADS_FILE, AlignModel
 from medvlp.training.aspects import AspectTexts
@@ -33,6 +34,7 @@ from medvlp.training.features import cached_features, cached_tokens, embed
 from medvlp.training.frozen_text import FrozenTextEncoder
 from medvlp.training.knowledge import control_hierarchy
 from medvlp.training.loop import fit, make_fabric
+from medvlp.training.objective_context import make_context
 from medvlp.training.resume import identity
 from medvlp.training.settings import HARMLESS, RunConfig
 from medvlp.training.start import starting_model
@@ -108,6 +110,9 @@ class AlignConfig(RunConfig):
         None, description="Texts of several aspects made from an image's concepts, beside a caption; none by default."
     )
     entities: str | None = Field(None, description="Folder that says what is present where in each image.")
+    entity_strings: bool = Field(
+        False, description="Texts are what they say of findings (`effusion [SEP] present`) in place of their words."
+    )
     swaps: Swaps.Config | None = Field(None, description="Captions with one fact exchanged, or none.")
     text_augment: TextAugment.Config | None = Field(TextAugment.Config(), description="Caption augmentation, or none.")
     image_augment: Augment.Config | None = Field(None, description="Image augmentation, or none.")
@@ -174,30 +179,12 @@ def check(config: AlignConfig, *, own_loss: bool = False) -> None:
         raise ConfigError(
             "cannot augment images that are embedded once", item="cached_features", remedy="set image_augment: null"
         )
+    if config.entity_strings and config.entities is None:
+        raise ConfigError("needs triples of the texts", item="entity_strings", remedy="name a folder as entities")
     if config.aspect_texts is not None:
         config.aspect_texts.check(config)
     if not own_loss:
-        _check_knowledge_encoder(config, frozen)
-
-
-def _check_knowledge_encoder(config: AlignConfig, frozen: set[Part]) -> None:
-    """The encoder and an objective that reads it come together, and something must be able to learn from it."""
-    objectives = config.objective if isinstance(config.objective, list) else [config.objective]
-    readers = [objective.name for objective in objectives if objective.needs_knowledge]
-    if readers and config.knowledge_encoder is None:
-        raise ConfigError(
-            f"objective {readers[0]} needs a frozen knowledge encoder",
-            item="knowledge_encoder",
-            remedy="name a stage-1 run, or set objective.text_knowledge to 0",
-        )
-    if config.knowledge_encoder is not None and not readers:
-        raise ConfigError("no objective reads it", item="knowledge_encoder", remedy="use objective kep, or remove it")
-    if readers and "text_tower" in frozen and ("heads" in frozen or config.model.text_head == "none"):
-        raise ConfigError(
-            "the text side is frozen, so nothing could learn from the knowledge encoder",
-            item="freeze.always",
-            remedy="train text_tower, or set objective.text_knowledge to 0",
-        )
+        check_knowledge_encoder(config)
 
 
 class AlignRecipe:
@@ -225,6 +212,9 @@ class AlignRecipe:
         if config.knowledge_encoder is not None:
             self.knowledge_encoder = FrozenTextEncoder(config.knowledge_encoder, config.model.embed_dim, self.device)
         self.objective: Objective = build(config.objective, hierarchy) if objective is None else objective
+        self.entities = None if config.entities is None else Entities.load(resolve_path(config.entities))
+        if hasattr(self.objective, "prepare"):
+            self.objective.prepare(make_context(self.model, config, self.entities))
         self.module = AlignModel(self.model, self.objective)
         concepts, unknown = concept_rows(self.split, self.store, hierarchy)
         if unknown and not any(concepts):
@@ -245,7 +235,6 @@ class AlignRecipe:
                     self.dev_features = cached_features(
                         self.model, self.development, self.store.digest, cache, self.device
                     )
-        self.entities = None if config.entities is None else Entities.load(resolve_path(config.entities))
         self.data = AlignData(
             self.split,
             concepts,
@@ -261,6 +250,7 @@ class AlignRecipe:
             repeat_texts=config.repeat_texts,
             entities=self.entities,
             swaps=None if config.swaps is None else Swaps(config.swaps),
+            entity_strings=config.entity_strings,
             aspect_texts=AspectTexts.of_recipe(config, self.split, self.store, self.graph, hierarchy),
         )
         if self.data.fills and "valid" not in self.module.reads:

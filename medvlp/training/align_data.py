@@ -15,8 +15,10 @@ from torch.utils.data import Dataset
 
 from medvlp.data.augment import swap_sides
 from medvlp.data.batch import FILLER, Batch, Item, Tokenize, collate
+from medvlp.data.mirror import Mirror
 from medvlp.data.plan import Plan
 from medvlp.training.draws import Draw, Order, in_order
+from medvlp.training.entity_strings import entity_string
 
 if TYPE_CHECKING:
     from medvlp.data.augment import Augment
@@ -50,6 +52,7 @@ class AlignData(Dataset[Item]):
         repeat_texts: Repeat the captions of a row that has fewer; else fill up with texts that count for nothing.
         entities: What is present where in each image, or None.
         swaps: Draws swapped captions of the texts as they are shown, or None.
+        entity_strings: Show what a text says of its findings in place of its words.
         aspect_texts: Makes the texts of each step from a row's captions and concepts; None takes the captions.
     """
 
@@ -70,11 +73,12 @@ class AlignData(Dataset[Item]):
         repeat_texts: bool = True,
         entities: Entities | None = None,
         swaps: Swaps | None = None,
+        entity_strings: bool = False,
         aspect_texts: AspectTexts | None = None,
     ) -> None:
         self.split, self.concepts, self.texts = split, concepts, texts
         self.preprocess, self.augment, self.features = preprocess, augment, features
-        self.texts_per_image, self.seed = texts_per_image, seed
+        self.texts_per_image, self.seed, self.entity_strings = texts_per_image, seed, entity_strings
         self.keys: list[str] = split.keys
         self.labels: list[str | None] = split.column("label")
         self.groups: NDArray[np.int64] = split.column("group")
@@ -85,8 +89,10 @@ class AlignData(Dataset[Item]):
         ]
         fewest = 1 if repeat_texts else texts_per_image
         self.fills = aspect_texts is not None or any(len(own) < fewest for own in self.captions)
+        self.mirror: Mirror | None = None
         if entities is not None:
             entities.check_keys(self.keys)
+            self.mirror = Mirror(entities)
         self.code: Mapping[str | None, int] = {label: code for code, label in enumerate(classes)}
 
     def __len__(self) -> int:
@@ -107,6 +113,7 @@ class AlignData(Dataset[Item]):
         count = self.texts_per_image if own and self.repeat_texts else min(self.texts_per_image, len(own))
         drawn = [int(order[place % len(own)]) for place in range(count)]
         texts = [own[place].text for place in drawn]
+        known = None if self.entities is None else self.entities.of(self.keys[row])
         true = [text.text for text in own]
         image_CHW = feature_I = None
         if self.features is not None:
@@ -114,17 +121,23 @@ class AlignData(Dataset[Item]):
         else:
             image = self.split[row].image
             if self.augment is not None:
-                shown = texts
-                image, texts = self.augment(image, shown, rng)
-                if texts != shown:  # mirrored, and the words with it: so is what else is true
+                # Sided labels are mirrored, or keep the image from it, as sided texts do.
+                sided = [] if known is None or self.mirror is None else self.mirror.texts(known)
+                asked = [*texts, *sided]
+                image, shown = self.augment(image, asked, rng)
+                texts = shown[: len(texts)]
+                if shown != asked:  # mirrored, and the words with it: so is what else is true
                     true = [mirrored for text in true if (mirrored := swap_sides(text)) is not None]
+                    if known is not None and self.mirror is not None:
+                        known = self.mirror.known(known, asked, shown)
             image_CHW = self.preprocess(image)
         label = self.labels[row]
+        triples = [] if known is None else [known.triples_of(own[place].text) for place in drawn]
+        if self.entity_strings:
+            texts = [entity_string(text, found) for text, found in zip(texts, triples, strict=True)]
         if self.texts is not None:
             texts = [self.texts(text, self.concepts[row], label, rng)[0] for text in texts]
         filling = self.texts_per_image - count
-        known = None if self.entities is None else self.entities.of(self.keys[row])
-        triples = [] if known is None else [known.triples_of(own[place].text) for place in drawn]
         swaps = []
         if self.swaps is not None:
             of_swaps = np.random.default_rng([self.seed, _SWAPS, draw.step, draw.slot])

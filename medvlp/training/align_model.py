@@ -54,9 +54,14 @@ class AlignModel(nn.Module):
         """Whether image features by place are computed."""
         return bool(self.reads & {"patches", "tokens"})
 
+    @property
+    def _for_heads(self) -> frozenset[str]:
+        return self.needs | ({"text_valid_M"} if "valid" in self.reads else set())
+
     def given(self, batch: Batch) -> dict[str, Tensor]:
         """Return the tensors of a batch that :meth:`forward` takes, by field name."""
-        named = {name: getattr(batch, name) for name in (*_TAKEN, *sorted(self.needs)) if hasattr(batch, name)}
+        names = (*_TAKEN, *sorted(self._for_heads))
+        named = {name: getattr(batch, name) for name in names if hasattr(batch, name)}
         return {name: value for name, value in named.items() if isinstance(value, Tensor)}
 
     def forward(self, given: dict[str, Tensor]) -> tuple[Any, ...]:
@@ -73,7 +78,7 @@ class AlignModel(nn.Module):
             swap_KD = model.project_text(self._text(given["swap_ids_KL"], given["swap_mask_KL"])[0])
         extra: dict[str, Tensor] = {}
         if self.heads is not None:
-            batch = {name: given[name] for name in self.needs if name in given}
+            batch = {name: given[name] for name in self._for_heads if name in given}
             seen = Seen(
                 image_BI,
                 tokens_BNI,
@@ -82,6 +87,7 @@ class AlignModel(nn.Module):
                 given["token_mask_ML"],
                 batch,
                 partial(self._decode, tokens_BNI),
+                self._pooled_text,
             )
             extra = self.heads(seen)
         return (
@@ -106,10 +112,20 @@ class AlignModel(nn.Module):
     def _text(self, ids_ML: Tensor, mask_ML: Tensor) -> tuple[Tensor, Tensor | None]:
         if "words" in self.reads:
             return self.model.text_tokens(ids_ML, mask_ML)
-        if isinstance(self.model.text, TextEncoder):
-            return encode_in_buckets(self.model.text_features, ids_ML, mask_ML), None
-        return self.model.text_features(ids_ML, mask_ML), None
+        return self._pooled_text(ids_ML, mask_ML), None
 
-    def _decode(self, tokens_BNI: Tensor | None, query_QI: Tensor) -> Decoded:
-        assert tokens_BNI is not None, "an objective that decodes reads tokens"
-        return self.model.decode(query_QI, tokens_BNI)
+    def _pooled_text(self, ids_ML: Tensor, mask_ML: Tensor) -> Tensor:
+        if isinstance(self.model.text, TextEncoder):
+            return encode_in_buckets(self.model.text_features, ids_ML, mask_ML)
+        return self.model.text_features(ids_ML, mask_ML)
+
+    def _decode(
+        self,
+        tokens_BNI: Tensor | None,
+        query_QI: Tensor,
+        memory_BNI: Tensor | None = None,
+        mask_BN: Tensor | None = None,
+    ) -> Decoded:
+        places_BNI = tokens_BNI if memory_BNI is None else memory_BNI
+        assert places_BNI is not None, "an objective that decodes reads tokens"
+        return self.model.decode(query_QI, places_BNI, mask_BN)

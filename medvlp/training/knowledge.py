@@ -20,13 +20,16 @@ from medvlp.config import Config, resolve_path
 from medvlp.data.batch import Batch, Item, collate
 from medvlp.data.plan import PairPlan
 from medvlp.encoders.text import TextEncoder
-from medvlp.encoders.weights import load_named, read_state_dict
+from medvlp.encoders.weights import load_named, read_state_dict, write_state_dict
 from medvlp.errors import ConfigError, GraphError, TrainingError
+from medvlp.model import MAX_SCALE, MIN_SCALE
 from medvlp.objectives import build
 from medvlp.objectives.clip import ClipObjective
+from medvlp.objectives.kad import ANSWERS, ASKS, KadPairObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.training import dry_run as rehearsal
 from medvlp.training.buckets import encode_in_buckets
+from medvlp.training.concept_pairs import ConceptPairs
 from medvlp.training.concept_texts import ConceptTexts, Siblings, Views
 from medvlp.training.loop import fit, make_fabric
 from medvlp.training.name_retrieval import evaluate_names
@@ -38,8 +41,10 @@ if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
     from medvlp.knowledge.splits import HeldOut
 
-FOLDER = "text_encoder"
-Loss = Annotated[KnowledgeMetricObjective.Config | ClipObjective.Config, Field(discriminator="name")]
+FOLDER, SCALE_FILE = "text_encoder", "scale.safetensors"
+Loss = Annotated[
+    KnowledgeMetricObjective.Config | ClipObjective.Config | KadPairObjective.Config, Field(discriminator="name")
+]
 _DRAW = 2  # random stream of siblings and texts, apart from the plan's
 
 
@@ -68,7 +73,8 @@ class KnowledgeConfig(RunConfig):
     siblings: float = Field(0.0, ge=0, lt=1, description="Share of a batch drawn as siblings of the rest.")
     singletons: bool = Field(False, description="Also draw concepts that have one text only.")
     objective: Loss = Field(KnowledgeMetricObjective.Config(), description="The loss.")
-    scale: float = Field(20.0, gt=0, description="Fixed multiplier of cosines for the softmax contrast.")
+    scale: float = Field(20.0, gt=0, description="Multiplier of cosines for the softmax contrasts.")
+    learn_scale: bool = Field(False, description="The multiplier learns from that start on; else it is fixed.")
     holdout: Holdout = Field(Holdout(), description="Held-out names and validation.")
     optimizer: OptimizerConfig = Field(
         OptimizerConfig(lr=3e-5, betas=(0.9, 0.999), eps=1e-8), description="Optimiser, rates and schedule."
@@ -101,18 +107,20 @@ def train(config: KnowledgeConfig, out: Path, resume: str = "auto", dry_run: boo
 
 
 class TextMetric(nn.Module):
-    """The encoder with what the loss needs beside it: unit vectors and a fixed scale."""
+    """The encoder with what the loss needs beside it: unit vectors and a scale, fixed or learned as its logarithm."""
 
-    def __init__(self, encoder: TextEncoder, scale: float) -> None:
+    def __init__(self, encoder: TextEncoder, scale: float, *, learned: bool = False) -> None:
         super().__init__()
         self.scale: Tensor
         self.encoder = encoder
         self.register_buffer("scale", torch.tensor(scale), persistent=False)
+        self.log_scale = nn.Parameter(torch.tensor(scale).log()) if learned else None
 
     def forward(self, ids_ML: Tensor, mask_ML: Tensor) -> tuple[None, Tensor, Tensor, None]:
         """Return (no images, unit vectors (M, D), scale, no bias)."""
         features_MD = encode_in_buckets(self.encoder, ids_ML, mask_ML)
-        return None, normalize(features_MD.float(), dim=-1), self.scale, None
+        scale = self.scale if self.log_scale is None else self.log_scale.exp().clamp(MIN_SCALE, MAX_SCALE)
+        return None, normalize(features_MD.float(), dim=-1), scale, None
 
 
 class KnowledgeRecipe:
@@ -141,28 +149,45 @@ class KnowledgeRecipe:
         ]
         if not self.rows:
             raise GraphError("no concept has two texts", item=config.graph, remedy="switch more views on")
+        self.pairs: ConceptPairs | None = None
+        if isinstance(config.objective, KadPairObjective.Config):
+            if config.siblings > 0:
+                raise ConfigError("pairs have none", item="siblings", remedy="set it to 0")
+            self.pairs = ConceptPairs(
+                self.graph,
+                self.texts,
+                config.knowledge,
+                config.seed,
+                triples=config.objective.triples,
+                definitions=config.objective.definitions,
+            )
         num_siblings = int(config.siblings * config.groups_per_batch)
-        if len(self.rows) < config.groups_per_batch:
+        num_units = len(self.rows) if self.pairs is None else len(self.pairs)
+        if num_units < config.groups_per_batch:
+            have = "have enough texts" if self.pairs is None else "edges and definitions"
+            what = "concepts" if self.pairs is None else "pairs"
             raise TrainingError(
-                f"{config.groups_per_batch} concepts per batch, but only {len(self.rows)} have enough texts",
+                f"{config.groups_per_batch} {what} per batch, but only {num_units} {have}",
                 item="groups_per_batch",
                 remedy="lower it or switch more views on",
             )
-        self.plan = PairPlan(len(self.rows), config.groups_per_batch - num_siblings, config.seed)
+        self.plan = PairPlan(num_units, config.groups_per_batch - num_siblings, config.seed)
         self.siblings = Siblings(hierarchy, self.rows) if config.siblings > 0 and hierarchy is not None else None
         torch.manual_seed(config.seed)
         self.encoder = TextEncoder(config.text)
         if config.grad_checkpointing:
             self.encoder.set_grad_checkpointing()
-        self.module: nn.Module = TextMetric(self.encoder, config.scale)
+        self.module = TextMetric(self.encoder, config.scale, learned=config.learn_scale)
         self.objective: Any = build(config.objective, hierarchy)
         self.header: dict[str, Any] = {"graph_digest": self.graph.digest, "texts": self.texts.counts()}
         harmless = HARMLESS | {"holdout.num_queries", "holdout.num_concepts"}
         self.identity: dict[str, Any] = identity(config, harmless, {"graph": self.graph.digest})
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the encoder's parameters as one part."""
-        return {"text_tower": list(self.encoder.parameters())}
+        """Return the encoder's parameters, and the scale's."""
+        scale = self.module.log_scale
+        parts = {"text_tower": list(self.encoder.parameters())}
+        return parts if scale is None else {**parts, "scale": [scale]}
 
     def concepts(self, step: int) -> list[int]:
         """Return the graph rows of one step over all ranks, distinct."""
@@ -173,7 +198,7 @@ class KnowledgeRecipe:
         return self.siblings.fill(drawn, self.config.groups_per_batch, rng)
 
     def batches(self, start: int, rank: int, world: int) -> Iterator[Batch]:
-        """Yield batches of G / world concepts with ``instances`` texts each."""
+        """Yield batches of G / world concepts with ``instances`` texts each, or of as many pairs of texts."""
         num_groups, seed = self.config.groups_per_batch, self.config.seed
         if num_groups % world != 0:
             raise TrainingError(
@@ -184,14 +209,20 @@ class KnowledgeRecipe:
         size = num_groups // world
         step = start
         while True:
-            rows = self.concepts(step)[rank * size : (rank + 1) * size]
+            drawn = self.concepts(step) if self.pairs is None else self.plan.batch(step)
             items = []
-            for slot, row in enumerate(rows, rank * size):
-                rng = np.random.default_rng([seed, _DRAW, step, slot])
-                texts = self.texts.draw(row, self.config.instances, rng)
-                items.append(Item(self.graph.ids[row], row, texts, (row,)))
+            for slot, number in enumerate(drawn[rank * size : (rank + 1) * size], rank * size):
+                items.append(self._item(int(number), np.random.default_rng([seed, _DRAW, step, slot])))
             yield collate(items, self.encoder.tokenize, labels=False)
             step += 1
+
+    def _item(self, number: int, rng: np.random.Generator) -> Item:
+        if self.pairs is None:
+            texts = self.texts.draw(number, self.config.instances, rng)
+            return Item(self.graph.ids[number], number, texts, (number,))
+        pair = self.pairs.draw(number, rng)
+        key, texts = self.graph.ids[pair.row], [pair.first, pair.second]
+        return Item(key, pair.row, texts, (pair.row,), aspects=[ASKS, ANSWERS])
 
     def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         """Return token ids and mask."""
@@ -222,13 +253,18 @@ class KnowledgeRecipe:
         return {"truncated_share": share}
 
     def save_model(self, folder: Path) -> None:
-        """Write the encoder as a Hugging Face folder."""
+        """Write the encoder as a Hugging Face folder, and a learned scale beside it."""
         self.encoder.save(folder / FOLDER)
+        if self.module.log_scale is not None:
+            write_state_dict(folder / SCALE_FILE, {"log_scale": self.module.log_scale.detach()})
 
     def load_model(self, folder: Path) -> None:
         """Read the encoder's weights."""
         path = folder / FOLDER / "model.safetensors"
         load_named(self.encoder.transformer, read_state_dict(path), path)
+        if self.module.log_scale is not None:
+            with torch.no_grad():
+                self.module.log_scale.copy_(read_state_dict(folder / SCALE_FILE)["log_scale"])
 
 
 def control_hierarchy(graph: DiseaseGraph, knowledge: str, seed: int) -> DiseaseGraph | None:
