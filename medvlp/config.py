@@ -47,6 +47,8 @@ KINDS = {
     "reports_benchmark": "benchmarks.reports.config:ReportsBenchmarkConfig",
     "survival_benchmark": "benchmarks.survival.config:SurvivalBenchmarkConfig",
     "mstar_benchmark": "benchmarks.mstar.config:MstarBenchmarkConfig",
+    "task": "benchmarks.harness.task:TaskConfig",
+    "benchmark": "benchmarks.harness.grid:BenchmarkConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
 }
 
