@@ -15,9 +15,11 @@ from benchmarks.harness.outcome import Outcome, Skipped
 from benchmarks.harness.protocol import Context, Question
 from benchmarks.protocols.settings import MODULES
 from medvlp import __version__
+from medvlp.config import resolve_path
 from medvlp.data.pairs import PairsStore
 from medvlp.io import sha256_json
 from medvlp.knowledge.graph import DiseaseGraph
+from medvlp.loading import has_scheme
 from medvlp.zeroshot.results import versions
 
 if TYPE_CHECKING:
@@ -115,7 +117,7 @@ class Session:
             entry = self.plan.config.models[name]
             self._facts[name] = {
                 "title": entry.title or name,
-                "source": entry.source,
+                "source": entry.source if has_scheme(entry.source) else str(resolve_path(entry.source)),
                 "weights_sha256": self.subject(name).weights_sha256,
                 "knowledge": entry.knowledge,
             }

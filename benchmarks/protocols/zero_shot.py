@@ -6,7 +6,7 @@ Shape legend: N scored images, M development images, K classes, P prompts of a c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -207,7 +207,7 @@ class Question:
         in_prompts = wording.num_paths > 0 and wording.file is None
         if not in_prompts and detail.hierarchy(graph, self.asked) is None:
             return Skipped("neither prompts nor scores use the hierarchy")
-        other = graph.permuted(seed)
+        other = _permuted_graph(graph, seed)
         classes = {label: self.asked.concepts[label] for label in self.asked.classes}
         prompts = from_config(wording, other, classes, 0) if in_prompts else self.asked.prompts
         found = self._zero_shot(subject, prompts, other)
@@ -309,6 +309,12 @@ class Question:
         if prompts is not None and prompts.fallback:
             out.append(f"No concept of the graph names {', '.join(prompts.fallback)}; the display name was used.")
         return tuple(out)
+
+
+@lru_cache(maxsize=2)
+def _permuted_graph(graph: DiseaseGraph, seed: int) -> DiseaseGraph:
+    """Rewiring tens of thousands of concepts takes seconds, and every task and model asks for the same."""
+    return graph.permuted(seed)
 
 
 class _Texts:
