@@ -8,8 +8,8 @@ the README gives only for the packed ones, in kaiko-ai/eva (classification/patch
 tables (coord_y, coord_x, tumor_patch, center_tumor_patch, wsi) in public loaders. The README promises about half
 of each class per split, without exact numbers.
 
-Known defects: only the central 32 x 32 pixels decide the label; patches were drawn with hard-negative mining, and some
-are there more than once; files of before August 2019 differ from today's (the sums tell). The parts share no slide.
+Known defects: only the central 32 x 32 pixels decide the label; patches were drawn with hard-negative mining; files of
+before August 2019 differ from today's (the sums tell). The parts share no slide.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def list_pcam(source: Pcam) -> Listing:
             item = Item(f"{split}/{row:06d}", load=_image(images, row), label=str(int(label)), split=split)
             item.case = None if slides is None else slides[row]
             listing.items.append(item)
-    by_split = {split: COUNTS[split] for split in splits}
+    by_split: dict[str, int] = {split: COUNTS[split] for split in splits}
     expected = Expected(sum(by_split.values()), by_split, source="https://github.com/basveeling/pcam")
     check_listing(listing, expected, _TITLE, partial=source.partial)
     return listing

@@ -10,8 +10,8 @@ folds share the other 9,959) were read in public loaders and audits of the set, 
 in none, so they are not checked.
 
 Known defects: the folder images holds 18,783 patches, of which only the 12,081 of the tables are labelled; neighbouring
-patches overlap by half; ten regions repeat another one of the same slide (histocartography's list), which keeps
-within a case; a patch has one label though it may show several patterns.
+patches overlap by half; ten regions are listed as duplicates in a public loader; a patch has one label though it may
+show several patterns.
 """
 
 from __future__ import annotations
