@@ -31,8 +31,15 @@ def counts(listing, what):
 # --- CRC-HE
 
 
+def letters(number):
+    return "".join("ABCDEFGHIJ"[int(digit)] for digit in f"{number:08d}")
+
+
 def crc_names(archive, per_class):
-    return [f"{archive}/{label}/{label}-{i:06d}.tif" for label, num in per_class.items() for i in range(num)]
+    middle = "TCGA-" if archive == "CRC-VAL-HE-7K" else ""
+    return [
+        f"{archive}/{label}/{label}-{middle}{letters(i)}.tif" for label, num in per_class.items() for i in range(num)
+    ]
 
 
 def test_crc_test_part_has_the_published_counts(tmp_path):
@@ -56,6 +63,12 @@ def test_crc_miniature_becomes_a_store(tmp_path):
     assert store.manifest["notes"]["CRC-HE, split train: 18 images, expected 100,000"] == 1
 
 
+def make_all(archive):
+    for label in crc_he.NAMES:
+        (archive / label).mkdir(exist_ok=True)
+    return archive
+
+
 def test_crc_copies_that_are_not_whole(tmp_path):
     root = tmp_path / "crc"
     with pytest.raises(DataError, match="folder of CRC-HE not found; set source.root"):
@@ -71,9 +84,12 @@ def test_crc_copies_that_are_not_whole(tmp_path):
     assert len(listing.items) == 1
     assert listing.notes["CRC-HE, folders of the set that are absent"] == 8
     assert listing.notes["CRC-HE, total: 1 images, expected 100,000"] == 1
+    moved = root / "NCT-CRC-HE-100K" / "ADI" / "TUM-AAAAAAAA.tif"
+    moved.touch()
+    with pytest.raises(DataError, match=r"TUM-AAAAAAAA.tif: is no file of CRC-HE \(1 such in this folder\)"):
+        listed("crc_he", make_all(root / "NCT-CRC-HE-100K").parent, parts="train")
+    moved.unlink()
     (root / "NCT-CRC-HE-100K" / "ODD").mkdir()
-    for label in crc_he.NAMES:
-        (root / "NCT-CRC-HE-100K" / label).mkdir(exist_ok=True)
     with pytest.raises(DataError, match="CRC-HE: 1 unknown folders, the first 'ODD'; take out"):
         listed("crc_he", root, parts="train")
 
@@ -322,3 +338,4 @@ def test_wsss4luad_copies_that_are_not_whole(tmp_path):
         listed("wsss4luad", tmp_path / "w")
     listing = listed("wsss4luad", tmp_path / "w", partial=True)
     assert counts(listing, "label") == {"tumor": 3}
+    assert counts(listing, "case") == {"1000": 1, "1001": 1, "1002": 1}

@@ -27,10 +27,15 @@ NUM = {
     "wsss4luad": {"test": sum(wsss4luad.ONE_TISSUE.values())},
     "camelyon16": {"train": 270, "test": 129},
     "panda": {"test": kaggle_slides.PANDA_IMAGES},
+    "ubc_ocean": {"test": 513},
 }
 CLASSES = {
     "bach": {bach.NAMES[label]: len(numbers) for label, numbers in bach.TEST_NUMBERS.items()},
     "crc_he": {crc_he.NAMES[label]: num for label, num in crc_he.TEST_COUNTS.items()},
+    "ubc_ocean": {
+        kaggle_slides.OCEAN_NAMES[label]: num - kaggle_slides.CORES_PER_CLASS
+        for label, num in kaggle_slides.OCEAN_COUNTS.items()
+    },
     "wsss4luad": {wsss4luad.NAMES[label]: num for label, num in wsss4luad.ONE_TISSUE.items()},
 }
 
