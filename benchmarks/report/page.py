@@ -91,7 +91,7 @@ def anchor(question: Mapping[str, Any]) -> str:
 
 
 def score_text(value: float | None) -> str:
-    """Three digits, or n/a; whole ranks and edges keep their size."""
+    """Three digits, or n/a."""
     return "n/a" if value is None else f"{value:.3f}"
 
 
@@ -111,6 +111,11 @@ def signed_text(entry: Mapping[str, Any]) -> str:
 def plus_text(value: float | None) -> str:
     """A signed number, or n/a."""
     return "n/a" if value is None else f"{value:+.3f}"
+
+
+def p_text(value: float | None) -> str:
+    """A p value; none is ever zero."""
+    return "n/a" if value is None else "< .001" if value < 0.001 else f"{value:.3f}"
 
 
 def short_digest(value: str | None) -> str:
