@@ -22,9 +22,8 @@ def render(found: Mapping[str, Any]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.filters.update(
-        number=score_text, interval=interval_text, signed=signed_text, short=short_digest, plus=plus_text
-    )
+    page.filters.update(number=score_text, interval=interval_text, signed=signed_text)
+    page.filters.update(short=short_digest, plus=plus_text, p=p_text)
     models = list(dict.fromkeys(r["name"] for q in found["questions"] for r in q["rows"] if r["kind"] == "model"))
     return page.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         found=found,
