@@ -10,6 +10,8 @@ from data_prep.pairs.dicom_folder import DicomFolder
 from data_prep.pairs.folders import ClassFolders, TextFiles
 from data_prep.pairs.medmnist_sets import MedMnist
 from data_prep.pairs.shards import WebDataset
+from data_prep.standard.dermatology import DermatologySource
+from data_prep.standard.radiology import RadiologySource
 from medvlp.config import Config
 
 Count = Annotated[int, Field(ge=0)]
@@ -96,9 +98,11 @@ class PackagedNuclei(Config):
 
 
 Source = Annotated[
-    FolderCsv | ClassFolders | Captions | TextFiles | DicomFolder | WebDataset | MedMnist | PackagedNuclei,
+    FolderCsv | ClassFolders | Captions | TextFiles | DicomFolder | WebDataset | MedMnist | PackagedNuclei
+    | RadiologySource
+    | DermatologySource,
     Field(discriminator="name"),
-]
+]  # fmt: skip
 
 
 class ClassEntry(Config):

@@ -15,6 +15,8 @@ from data_prep.pairs.medmnist_sets import MedMnist, list_medmnist
 from data_prep.pairs.shards import WebDataset, list_shards
 from data_prep.pairs.split import given_split
 from data_prep.pairs.tables import Row, read_label_names, read_table, require_columns
+from data_prep.standard.dermatology import DermatologySource, list_dermatology
+from data_prep.standard.radiology import RadiologySource, list_radiology
 from medvlp.config import resolve_path
 from medvlp.data.pairs import Text
 from medvlp.errors import DataError
@@ -42,6 +44,10 @@ def list_items(config: PairsConfig, already_deidentified: bool = False) -> Listi
         listing = list_shards(source)
     elif isinstance(source, MedMnist):
         listing = list_medmnist(source)
+    elif isinstance(source, RadiologySource):
+        listing = list_radiology(source)
+    elif isinstance(source, DermatologySource):
+        listing = list_dermatology(source)
     else:
         listing = _folder_csv(source.as_folder_csv() if isinstance(source, Captions) else source)
     _check_classes(config, sorted({label for item in listing.items for label in item.all_labels}))

@@ -91,7 +91,7 @@ def _nih(root: Path) -> list[Box]:
 
 
 def _vindr(root: Path, source: VinDrCxr) -> list[Box]:
-    """Corners in ``annotations_train.csv`` (with rad_id) and ``annotations_test.csv``; not of images without finding."""
+    """Corners in ``annotations_train.csv`` (with rad_id) and ``annotations_test.csv``; no finding, no box."""
     boxes = []
     for part in dict.fromkeys(source.parts):
         table = f"annotations/annotations_{part}.csv"

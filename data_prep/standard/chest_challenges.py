@@ -1,4 +1,4 @@
-"""Two challenges on DICOM radiographs of ChestX-ray14: RSNA pneumonia (2018) and SIIM-ACR pneumothorax (2019).
+"""Two challenges on DICOM radiographs: RSNA pneumonia (2018) and SIIM-ACR pneumothorax (2019).
 
 RSNA: Shih et al., Radiology: Artificial Intelligence 2019,
 https://www.kaggle.com/c/rsna-pneumonia-detection-challenge. 26,684 images of ``stage_2_train_images/``;
@@ -12,9 +12,9 @@ rows, counted in the published table: 12,047 images, 2,669 with pneumothorax), i
 data.
 
 Known defects: both publish labels of the training part only, and no split, so papers differ in what they score
-(8,006, 9,006 or a random 30 % of RSNA); several images are of one patient of ChestX-ray14, which the tables do not
-say, so a drawn split cannot keep patients apart. "Lung Opacity" means a suspicion of pneumonia, not a proven one. The
-test images of SIIM have no labels; images of its archive without a row in the table are counted.
+(8,006, 9,006 or a random 30 % of RSNA); RSNA's images are a part of ChestX-ray14, several of one patient, and neither
+table tells patients, so a drawn split cannot keep them apart. "Lung Opacity" means a suspicion of pneumonia, not a
+proven one. The test images of SIIM have no labels; images of its archive without a row in the table are counted.
 """
 
 from __future__ import annotations
