@@ -11,6 +11,7 @@ from data_prep.pairs.folders import ClassFolders, TextFiles
 from data_prep.pairs.medmnist_sets import MedMnist
 from data_prep.pairs.shards import WebDataset
 from data_prep.standard.dermatology import DermatologySource
+from data_prep.standard.pathology import PathologySource
 from data_prep.standard.radiology import RadiologySource
 from medvlp.config import Config
 
@@ -98,11 +99,19 @@ class PackagedNuclei(Config):
 
 
 Source = Annotated[
-    FolderCsv | ClassFolders | Captions | TextFiles | DicomFolder | WebDataset | MedMnist | PackagedNuclei
+    FolderCsv
+    | ClassFolders
+    | Captions
+    | TextFiles
+    | DicomFolder
+    | WebDataset
+    | MedMnist
+    | PackagedNuclei
+    | PathologySource
     | RadiologySource
     | DermatologySource,
     Field(discriminator="name"),
-]  # fmt: skip
+]
 
 
 class ClassEntry(Config):

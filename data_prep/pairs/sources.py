@@ -16,6 +16,7 @@ from data_prep.pairs.shards import WebDataset, list_shards
 from data_prep.pairs.split import given_split
 from data_prep.pairs.tables import Row, read_label_names, read_table, require_columns
 from data_prep.standard.dermatology import DermatologySource, list_dermatology
+from data_prep.standard.pathology import PathologySource, list_pathology
 from data_prep.standard.radiology import RadiologySource, list_radiology
 from medvlp.config import resolve_path
 from medvlp.data.pairs import Text
@@ -48,6 +49,8 @@ def list_items(config: PairsConfig, already_deidentified: bool = False) -> Listi
         listing = list_radiology(source)
     elif isinstance(source, DermatologySource):
         listing = list_dermatology(source)
+    elif isinstance(source, PathologySource):
+        listing = list_pathology(source)
     else:
         listing = _folder_csv(source.as_folder_csv() if isinstance(source, Captions) else source)
     _check_classes(config, sorted({label for item in listing.items for label in item.all_labels}))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial as bound
 from pathlib import Path
+from typing import Protocol
 
 from data_prep.pairs.items import Listing
 from medvlp.config import resolve_path
@@ -15,6 +16,13 @@ from medvlp.errors import DataError
 
 _MAX_TOLD = 5
 _DIGESTS = {32: "md5", 64: "sha256"}
+
+
+class Notes(Protocol):
+    """A listing that counts what the user should know of."""
+
+    def note(self, what: str, count: int = 1) -> None:
+        """Count something."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,7 @@ def require_files(root: Path, names: Sequence[str], name: str) -> None:
     missing = [known for known in names if not _is_there(root, known)]
     if missing:
         raise DataError(
-            f"{name} lacks {_several(missing)}",
+            f"{name} lacks {several(missing)}",
             item=root,
             remedy="download and unpack what is missing, and set source.root to the folder that holds it",
         )
@@ -87,7 +95,7 @@ def check_sums(root: Path, digests: Mapping[str, str]) -> None:
             )
 
 
-def check_listing(listing: Listing, expected: Expected, name: str, *, partial: bool) -> None:
+def check_listing(listing: Listing, expected: Expected, name: str, *, partial: bool, unit: str = "images") -> None:
     """Compare what was found with what was published; images of ``listing.dropped`` are no longer counted.
 
     Args:
@@ -95,41 +103,56 @@ def check_listing(listing: Listing, expected: Expected, name: str, *, partial: b
         expected: The published counts, of the parts that were asked for.
         name: What the set is called.
         partial: The user knows that the copy differs: count the differences in ``listing.notes`` instead.
+        unit: What is counted, as the messages call it.
 
     Raises:
         DataError: No image at all; without ``partial`` the first difference: an unknown class, or too many or too few
             images in a class, a split or in total.
     """
     if not listing.items:
-        raise DataError("no image found", item=name, remedy="check source.root, and that the archives are unpacked")
+        raise DataError(f"no {unit} found", item=name, remedy="check source.root, and that the archives are unpacked")
     classes = Counter(label for item in listing.items for label in item.all_labels)
     splits = Counter(item.split for item in listing.items if item.split is not None)
     for label in sorted(set(classes) - set(expected.by_class)) if expected.by_class else []:
-        problem = f"unknown class {label!r} ({classes[label]:,} images)"
-        known = _several(list(expected.by_class))
-        _tell(listing, name, problem, f"the classes are {known}", expected.source, partial)
+        remedy = f"the classes are {several(expected.by_class)}"
+        differs(listing, f"unknown class {label!r} ({classes[label]:,} {unit})", name, remedy, partial, expected.source)
     found = [(f"class {label!r}", classes[label], count) for label, count in expected.by_class.items()]
     found += [(f"split {split}", splits[split], count) for split, count in expected.by_split.items()]
     found += [("total", len(listing.items), expected.images)]
     for what, have, want in found:
         if have != want:
-            cause = "download and unpack the rest" if have < want else "take out what is not of the set"
-            _tell(listing, name, f"{what}: {have:,} images, expected {want:,}", cause, expected.source, partial)
+            remedy = "download and unpack the rest" if have < want else "take out what is not of the set"
+            problem = f"{what}: {have:,} {unit}, expected {want:,}"
+            differs(listing, problem, name, remedy, partial, expected.source)
 
 
-def _tell(listing: Listing, name: str, problem: str, cause: str, source: str, partial: bool) -> None:
+def differs(listing: Notes, problem: str, name: str, remedy: str, partial: bool, source: str = "") -> None:
+    """Refuse a copy that is not the published set, or note it where the user said ``partial: true``.
+
+    Args:
+        listing: Takes the note.
+        problem: What differs, without names of files or persons.
+        name: What the set is called.
+        remedy: How to make the copy whole.
+        partial: Note it and go on.
+        source: Where the right counts were read.
+
+    Raises:
+        DataError: Unless ``partial``.
+    """
     if partial:
         listing.note(f"{name}, {problem}")
         return
     read = f" (counts: {source})" if source else ""
-    raise DataError(problem, item=name, remedy=f"{cause}, or set partial: true to go on without{read}")
+    raise DataError(problem, item=name, remedy=f"{remedy}, or set partial: true to go on without{read}")
+
+
+def several(names: Iterable[str]) -> str:
+    """Join up to five names, and say how many more there are."""
+    every = list(names)
+    more = f" and {len(every) - _MAX_TOLD:,} more" if len(every) > _MAX_TOLD else ""
+    return ", ".join(every[:_MAX_TOLD]) + more
 
 
 def _is_there(root: Path, known: str) -> bool:
     return (root / known).is_dir() if known.endswith("/") else (root / known).exists()
-
-
-def _several(names: Iterable[str]) -> str:
-    every = list(names)
-    more = f" and {len(every) - _MAX_TOLD:,} more" if len(every) > _MAX_TOLD else ""
-    return ", ".join(every[:_MAX_TOLD]) + more
