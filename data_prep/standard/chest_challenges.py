@@ -25,6 +25,7 @@ from pydantic import Field
 
 from data_prep.pairs.items import Item, Listing
 from data_prep.standard.checks import Expected, require_files, set_root
+from data_prep.standard.chest_names import describe
 from data_prep.standard.tabular import check_set, images_below, rows_of
 from medvlp.config import Config
 from medvlp.errors import DataError
@@ -80,6 +81,7 @@ def list_rsna(source: RsnaPneumonia) -> Listing:
             raise DataError(f"rows disagree on {column}", item=row["patientId"], remedy=f"get {table} again")
     folder = root / RSNA_IMAGES
     listing.items = [Item(f"{name}.dcm", folder / f"{name}.dcm", label=label) for name, label in label_of.items()]
+    describe(listing, RSNA_EXPECTED[source.classes].by_class)
     check_set(listing, RSNA_EXPECTED[source.classes], RSNA, partial=source.partial)
     return listing
 
@@ -104,5 +106,6 @@ def list_siim(source: SiimPneumothorax) -> Listing:
         label = "pneumothorax" if present else "no pneumothorax"
         listing.items.append(Item(key, found.get(key, folder / key), label=label))
     listing.note("DICOM files without a row in train-rle.csv", len(set(found) - {f"{name}.dcm" for name in positive}))
+    describe(listing, SIIM_EXPECTED.by_class)
     check_set(listing, SIIM_EXPECTED, SIIM, partial=source.partial)
     return listing

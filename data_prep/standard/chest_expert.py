@@ -22,6 +22,7 @@ from pydantic import Field
 from data_prep.pairs.items import Item, Listing
 from data_prep.pairs.tables import Row
 from data_prep.standard.checks import Expected, require_files, set_root
+from data_prep.standard.chest_names import describe
 from data_prep.standard.tabular import NONE, check_set, drop, rows_of
 from medvlp.config import Config
 from medvlp.errors import DataError
@@ -76,6 +77,7 @@ def list_chexpert(source: CheXpert) -> Listing:
             listing.items.append(item)
             if doubtful:
                 unsure.add(item.key)
+    describe(listing, [*findings, NONE])
     counts: dict[str, int] = {part: COUNTS[part] for part in source.parts}
     check_set(listing, Expected(sum(counts.values()), counts, source=READ_IN), TITLE, partial=source.partial)
     if source.views == "frontal":

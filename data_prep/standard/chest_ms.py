@@ -24,6 +24,7 @@ from data_prep.pairs.items import Item, Listing
 from data_prep.pairs.split import given_split
 from data_prep.pairs.tables import Row
 from data_prep.standard.checks import Expected, set_root
+from data_prep.standard.chest_names import describe
 from data_prep.standard.tabular import check_set, one_of, pseudonym, rows_of
 from medvlp.config import Config, resolve_path
 from medvlp.data.pairs import Text
@@ -66,6 +67,7 @@ def list_ms_cxr(source: MsCxr) -> Listing:
         item.texts = list(dict.fromkeys([*item.texts, text]))
         pairs.add((name, row["category_name"], text.text))
     listing.items = list(by_name.values())
+    describe(listing, dict.fromkeys(label for item in listing.items for label in item.labels))
     if len(pairs) != NUM_PAIRS:
         listing.note(f"pairs of image and phrase, the publication counts {NUM_PAIRS:,}", len(pairs))
     check_set(listing, Expected(len(listing.items)), TITLE, partial=source.partial)

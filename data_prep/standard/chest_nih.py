@@ -21,6 +21,7 @@ from pydantic import Field
 
 from data_prep.pairs.items import Item, Listing
 from data_prep.standard.checks import Expected, require_files, set_root
+from data_prep.standard.chest_names import describe
 from data_prep.standard.tabular import check_set, draw_dev, images_below, one_of, rows_of
 from medvlp.config import Config
 from medvlp.errors import DataError
@@ -90,6 +91,7 @@ def list_chestxray14(source: ChestXray14) -> Listing:
                 case=row["Patient ID"],
             )
         )
+    describe(listing, EXPECTED.by_class)
     check_set(listing, EXPECTED, TITLE, partial=source.partial)
     draw_dev(listing.items, source.dev_share)
     return listing

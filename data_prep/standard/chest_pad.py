@@ -24,6 +24,7 @@ from pydantic import Field
 
 from data_prep.pairs.items import Item, Listing
 from data_prep.standard.checks import Expected, set_root
+from data_prep.standard.chest_names import describe
 from data_prep.standard.tabular import check_set, drop, one_of, rows_of
 from medvlp.config import Config
 
@@ -72,6 +73,7 @@ def list_padchest(source: PadChest) -> Listing:
             excluded.add(key)
         kept = [label for label in labels if label and label not in source.no_findings]
         listing.items.append(Item(key, _path(root, row["ImageDir"], key), labels=kept, case=row["PatientID"]))
+    describe(listing, dict.fromkeys(label for item in listing.items for label in item.labels))
     expected = Expected(COUNTS[source.labelled_by], source=table.name)
     check_set(listing, expected, TITLE, partial=source.partial)
     drop(listing, excluded, "the set's own label says to exclude it")

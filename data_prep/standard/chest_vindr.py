@@ -22,6 +22,7 @@ from pydantic import Field
 from data_prep.pairs.items import Item, Listing
 from data_prep.pairs.tables import Row
 from data_prep.standard.checks import Expected, require_files, set_root
+from data_prep.standard.chest_names import describe
 from data_prep.standard.tabular import NONE, check_set, draw_dev, rows_of
 from medvlp.config import Config
 from medvlp.errors import DataError
@@ -85,6 +86,7 @@ def list_vindr(source: VinDrCxr) -> Listing:
             agreed = [label for label in (*LOCAL, *GLOBAL) if count.get(label, 0) >= needed]
             path = root / part / f"{name}.dicom"
             listing.items.append(Item(f"{part}/{name}.dicom", path, labels=agreed or [NONE], split=part))
+    describe(listing, [*LOCAL, *GLOBAL, NONE])
     counts: dict[str, int] = {part: COUNTS[part] for part in parts}
     expected = Expected(sum(counts.values()), counts, source="Nguyen et al. 2022")
     check_set(listing, expected, TITLE, partial=source.partial)

@@ -23,10 +23,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from data_prep.pairs.items import Item, Listing
-from data_prep.standard.checks import Expected, set_root
+from data_prep.standard.checks import Expected, differs, set_root
 from data_prep.standard.tabular import NONE, check_set, drop, images_below, one_of, rows_of
 from medvlp.config import Config
-from medvlp.errors import DataError
 
 FITZPATRICK, SKINCON = "Fitzpatrick17k", "SkinCon"
 NUM_IMAGES, NUM_CONDITIONS = 16_577, 114
@@ -82,12 +81,9 @@ def list_fitzpatrick17k(source: Fitzpatrick17k) -> Listing:
         key = f"{row['md5hash']}.jpg"
         listing.items.append(Item(key, found.get(key, root / "images" / key), label=row[LEVELS[source.level]]))
     num_conditions = len({row["label"] for row in rows})
-    if num_conditions != NUM_CONDITIONS and not source.partial:
-        raise DataError(
-            f"{num_conditions} conditions, expected {NUM_CONDITIONS}",
-            item=FITZPATRICK,
-            remedy="use the published table, or set partial: true",
-        )
+    if num_conditions != NUM_CONDITIONS:
+        problem = f"{num_conditions} conditions, expected {NUM_CONDITIONS}"
+        differs(listing, problem, FITZPATRICK, "use the published table", source.partial)
     check_set(listing, Expected(NUM_IMAGES, source="README of the set"), FITZPATRICK, partial=source.partial)
     return listing
 
@@ -99,7 +95,7 @@ def list_skincon(source: SkinCon) -> Listing:
         DataError: Missing table, absent images, or counts other than the published ones.
     """
     root = set_root(source.root, SKINCON)
-    listing = Listing([])
+    listing = Listing([], label_names={concept: display_name(concept) for concept in CONCEPTS})
     name, count = ANNOTATIONS[source.part]
     rows = rows_of(one_of(root, [name], SKINCON), ["ImageID", *CONCEPTS, UNUSABLE], listing)
     usable = [row for row in rows if not _given(row[UNUSABLE])]
@@ -112,10 +108,18 @@ def list_skincon(source: SkinCon) -> Listing:
     unusable = {row["ImageID"] for row in rows if _given(row[UNUSABLE])}
     drop(listing, unusable, "the set's own annotation says not to consider it")
     expected = Expected(count - len(unusable), source=name)
-    if len(rows) != count and not source.partial:
-        raise DataError(f"{len(rows):,} rows, expected {count:,}", item=name, remedy="download the annotations again")
+    if len(rows) != count:
+        differs(
+            listing, f"{len(rows):,} rows, expected {count:,}", name, "download the annotations again", source.partial
+        )
     check_set(listing, expected, SKINCON, partial=source.partial)
     return listing
+
+
+def display_name(concept: str) -> str:
+    """``Brown(Hyperpigmentation)`` is called hyperpigmentation, ``Purpura/Petechiae`` purpura or petechiae."""
+    inner = concept.partition("(")[2].removesuffix(")")
+    return (inner or concept).lower().replace("/", " or ")
 
 
 def _given(value: str) -> bool:

@@ -22,6 +22,16 @@ from data_prep.standard.tabular import check_set, images_below, one_of, rows_of
 from medvlp.config import Config
 
 TITLE = "HAM10000"
+NAMES = {
+    "akiec": "actinic keratosis or intraepithelial carcinoma",
+    "bcc": "basal cell carcinoma",
+    "bkl": "benign keratosis",
+    "df": "dermatofibroma",
+    "mel": "melanoma of the skin",
+    "nv": "melanocytic nevus",
+    "vasc": "vascular skin lesion",
+}
+CONCEPTS = {"bcc": ["DOID:2513"], "df": ["DOID:4418"], "mel": ["DOID:8923"]}  # the others are mixtures, or no disease
 EXPECTED = Expected(
     10_015,
     by_class={"nv": 6_705, "mel": 1_113, "bkl": 1_099, "bcc": 514, "akiec": 327, "vasc": 142, "df": 115},
@@ -44,7 +54,7 @@ def list_ham10000(source: Ham10000) -> Listing:
         DataError: Missing table, absent images, or counts other than the published ones.
     """
     root = set_root(source.root, TITLE)
-    listing = Listing([])
+    listing = Listing([], label_names=dict(NAMES), label_concepts=dict(CONCEPTS))
     found = images_below([root], (".jpg",))
     table = one_of(root, ["HAM10000_metadata.csv", "HAM10000_metadata"], TITLE)
     for row in rows_of(table, ["image_id", "lesion_id", "dx"], listing):

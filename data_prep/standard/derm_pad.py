@@ -22,6 +22,21 @@ from data_prep.standard.tabular import check_set, images_below, one_of, rows_of
 from medvlp.config import Config
 
 TITLE = "PAD-UFES-20"
+NAMES = {
+    "BCC": "basal cell carcinoma",
+    "SCC": "squamous cell carcinoma of the skin",
+    "ACK": "actinic keratosis",
+    "SEK": "seborrheic keratosis",
+    "NEV": "melanocytic nevus",
+    "MEL": "melanoma of the skin",
+}
+CONCEPTS = {
+    "BCC": ["DOID:2513"],
+    "SCC": ["DOID:3151"],
+    "ACK": ["DOID:8866"],
+    "SEK": ["DOID:6498"],
+    "MEL": ["DOID:8923"],
+}  # a nevus is no disease of the ontology
 EXPECTED = Expected(
     2_298,
     by_class={"BCC": 845, "ACK": 730, "NEV": 244, "SEK": 235, "SCC": 192, "MEL": 52},
@@ -44,7 +59,7 @@ def list_pad_ufes_20(source: PadUfes20) -> Listing:
         DataError: Missing table, absent images, or counts other than the published ones.
     """
     root = set_root(source.root, TITLE)
-    listing = Listing([])
+    listing = Listing([], label_names=dict(NAMES), label_concepts=dict(CONCEPTS))
     found = images_below([root], (".png",))
     for row in rows_of(one_of(root, ["metadata.csv"], TITLE), ["img_id", "patient_id", "diagnostic"], listing):
         key = row["img_id"]

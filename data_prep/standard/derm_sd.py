@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import Field
 
 from data_prep.pairs.items import Item, Listing
-from data_prep.standard.checks import Expected, require_files, set_root
+from data_prep.standard.checks import Expected, differs, require_files, set_root
 from data_prep.standard.tabular import check_set
 from medvlp.config import Config
 from medvlp.errors import DataError
@@ -56,10 +56,9 @@ def list_sd198(source: Sd198) -> Listing:
         chosen = _most_frequent(counts, NUM_CLASSES["sd128"], source.partial)
         listing.items = [item for item in listing.items if item.label in chosen]
     num_classes = len({item.label for item in listing.items})
-    if num_classes != NUM_CLASSES[source.part] and not source.partial:
-        raise DataError(
-            f"{num_classes} classes, expected {NUM_CLASSES[source.part]}", item=TITLE, remedy="get images.txt again"
-        )
+    if num_classes != NUM_CLASSES[source.part]:
+        problem = f"{num_classes} classes, expected {NUM_CLASSES[source.part]}"
+        differs(listing, problem, TITLE, "get images.txt again", source.partial)
     listing.label_names = {label: label.replace("_", " ") for label in counts}
     expected = Expected(NUM_IMAGES[source.part], source="project page of SD-198")
     check_set(listing, expected, TITLE, partial=source.partial)

@@ -38,6 +38,14 @@ FIVE = {
     **dict.fromkeys(_MELANOMAS, "MEL"),
     **dict.fromkeys(_OTHERS, "MISC"),
 }
+NAMES = {
+    "BCC": "basal cell carcinoma",
+    "SK": "seborrheic keratosis",
+    "NEV": "melanocytic nevus",
+    "MEL": "melanoma of the skin",
+    "MISC": "other skin lesion",
+}
+CONCEPTS = {"BCC": ["DOID:2513"], "SK": ["DOID:6498"], "MEL": ["DOID:8923"]}
 
 
 class Derm7pt(Config):
@@ -60,7 +68,7 @@ def list_derm7pt(source: Derm7pt) -> Listing:
     """
     root = set_root(source.root, TITLE)
     require_files(root, ["images/", "meta/meta.csv", *(f"meta/{name}" for name in INDEXES.values())], TITLE)
-    listing = Listing([])
+    listing = Listing([], label_names=dict(NAMES), label_concepts=dict(CONCEPTS))
     split_of = _splits(root / "meta", listing)
     for number, row in enumerate(rows_of(root / "meta" / "meta.csv", ["derm", "clinic", "diagnosis"], listing)):
         key, label = row[source.image], row["diagnosis"].strip()
