@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from data_prep.pairs.items import Listing
-from data_prep.standard.tabular import NONE
 
 NAMES = {
     "No Finding": "no finding",
@@ -54,7 +53,8 @@ CONCEPTS = {
 def describe(listing: Listing, labels: Iterable[str]) -> None:
     """Give raw labels of chest sets their display names and, where certain, concepts."""
     for label in labels:
-        name = NAMES.get(label, label if label == NONE else label.lower().replace("_", " "))
+        words = label.replace("_", " ").split()
+        name = NAMES.get(label, " ".join(word if word.isupper() else word.lower() for word in words))
         listing.label_names[label] = name
         if name in CONCEPTS:
             listing.label_concepts[label] = [CONCEPTS[name]]

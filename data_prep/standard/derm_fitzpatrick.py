@@ -78,8 +78,9 @@ def list_fitzpatrick17k(source: Fitzpatrick17k) -> Listing:
     found = images_below([root], (".jpg",))
     rows = rows_of(one_of(root, ["fitzpatrick17k.csv"], FITZPATRICK), ["md5hash", *LEVELS.values()], listing)
     for row in rows:
-        key = f"{row['md5hash']}.jpg"
-        listing.items.append(Item(key, found.get(key, root / "images" / key), label=row[LEVELS[source.level]]))
+        file = f"{row['md5hash']}.jpg"
+        path = found.get(file, _guess(root, file))
+        listing.items.append(Item(row["md5hash"], path, label=row[LEVELS[source.level]]))
     num_conditions = len({row["label"] for row in rows})
     if num_conditions != NUM_CONDITIONS:
         problem = f"{num_conditions} conditions, expected {NUM_CONDITIONS}"

@@ -58,8 +58,8 @@ def list_ham10000(source: Ham10000) -> Listing:
     found = images_below([root], (".jpg",))
     table = one_of(root, ["HAM10000_metadata.csv", "HAM10000_metadata"], TITLE)
     for row in rows_of(table, ["image_id", "lesion_id", "dx"], listing):
-        key = f"{row['image_id']}.jpg"
-        path = found.get(key, root / "HAM10000_images_part_1" / key)
-        listing.items.append(Item(key, path, label=row["dx"], case=row["lesion_id"]))
+        file = f"{row['image_id']}.jpg"
+        path = found.get(file, root / "HAM10000_images_part_1" / file)
+        listing.items.append(Item(row["image_id"], path, label=row["dx"], case=row["lesion_id"]))
     check_set(listing, EXPECTED, TITLE, partial=source.partial)
     return listing
