@@ -3,7 +3,8 @@
 Citation: Kather et al., "100,000 histological images of human colorectal cancer and healthy tissue", Zenodo 1214456,
 2018; PLOS Medicine 16(1):e1002730. Homepage: https://zenodo.org/records/1214456. Licence: CC BY 4.0.
 
-Layout and totals were read in kaiko-ai/eva (docs/datasets/crc.md, classification/crc.py); counts by class of the 100K
+Layout and totals were read in kaiko-ai/eva (docs/datasets/crc.md, classification/crc.py), file names (ADI-AAAFLCLY.tif,
+in the 7K ADI-TCGA-AAICEQFN.tif, whose last part is no patient) there and in public loaders; counts by class of the 100K
 follow from the index ranges of its classification/crc_he.py, those of the 7K are the class counts of PathMNIST's test
 split, which is this set (MedMNIST: 7,180 images; they sum up to it).
 
@@ -44,7 +45,6 @@ NAMES = {
 }
 CONCEPTS = {"TUM": ["DOID:0050861"]}  # colorectal adenocarcinoma
 _TITLE = "CRC-HE"
-_FILE = re.compile(r"(?P<label>[A-Z]+)-\w+\.tif")
 
 
 class CrcHe(Config):
@@ -76,7 +76,8 @@ def list_crc_he(source: CrcHe) -> Listing:
     listing = Listing([], label_names=dict(NAMES), label_concepts=dict(CONCEPTS))
     for archive in subfolders(root, list(archives), listing, _TITLE, partial=source.partial, foreign=False):
         for label in subfolders(root / archive, list(NAMES), listing, _TITLE, partial=source.partial):
-            for path, _ in matching(root / archive / label, _FILE, listing, _TITLE, partial=source.partial):
+            pattern = re.compile(rf"{label}-(TCGA-)?[A-Z]+\.tif")
+            for path, _ in matching(root / archive / label, pattern, listing, _TITLE, partial=source.partial):
                 key = path.relative_to(root).as_posix()
                 listing.items.append(Item(key, path, label=label, split=archives[archive]))
     expected = Expected(

@@ -6,10 +6,11 @@ CC BY-SA-NC 4.0. Layout, licence and the count of 10,616 were read in kaiko-ai/e
 of train.csv (image_id, data_provider, isup_grade, gleason_score) in public tests of loaders. Known defects: labels are
 noisy (eva leaves out about a tenth); no patients are published, so a drawn split may part biopsies of one patient.
 
-UBC-OCEAN: https://www.kaggle.com/competitions/UBC-OCEAN. Licence: the competition's rules. Layout, columns (image_id,
-label, is_tma) and the counts by class were read in public solutions (MoustafaMohammedd/UBC_Ovarian_Cancer_Subtype_
-Classification, README.md: 222 + 47 + 124 + 99 + 46 = 538). Known defects: slides are flat PNG files without a pyramid
-or a pixel size; tissue microarray cores stand among them; no patients are published.
+UBC-OCEAN: https://www.kaggle.com/competitions/UBC-OCEAN. Licence: the competition's rules. Layout and counts by class
+were read in a public solution (MoustafaMohammedd/UBC_Ovarian_Cancer_Subtype_Classification, README.md: 222 + 47 + 124 +
+99 + 46 = 538), columns and the number of cores (25, five of each class) in the copy of train.csv in another one
+(gunesevitan/ubc-ovarian-cancer-subtype-classification-and-outlier-detection). Known defects: slides are flat PNG files
+without a pyramid or a pixel size; tissue microarray cores stand among them; no patients are published.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ PANDA_NAMES = {
     **{str(grade): f"prostate adenocarcinoma, ISUP grade group {grade}" for grade in range(1, 6)},
 }
 OCEAN_COUNTS = {"HGSC": 222, "LGSC": 47, "EC": 124, "CC": 99, "MC": 46}
+CORES_PER_CLASS = 5  # of OCEAN_COUNTS
 OCEAN_NAMES = {
     "HGSC": "ovarian high-grade serous carcinoma",
     "LGSC": "ovarian low-grade serous carcinoma",
@@ -104,12 +106,14 @@ def list_ubc_ocean(source: UbcOcean) -> SlideListing:
         path = root / "train_images" / f"{row['image_id']}.png"
         listing.rows.append(SlideRow(row["image_id"], path, row["label"], None, None))
     keep_present(listing, title, partial=source.partial)
-    expected = Expected(sum(OCEAN_COUNTS.values()), {}, OCEAN_COUNTS, "public solutions of the competition")
-    check_slides(listing, expected, title, partial=source.partial)
+    counts = dict(OCEAN_COUNTS)
     if not source.with_tma:
+        counts = {label: count - CORES_PER_CLASS for label, count in OCEAN_COUNTS.items()}
         cores = {row["image_id"] for row in rows if row["is_tma"].strip().lower() == "true"}
         listing.dropped += [(row.key, "tissue microarray core") for row in listing.rows if row.key in cores]
         listing.rows = [row for row in listing.rows if row.key not in cores]
+    expected = Expected(sum(counts.values()), {}, counts, "the competition's train.csv")
+    check_slides(listing, expected, title, partial=source.partial)
     return finish(listing, OCEAN_NAMES, source.split)
 
 

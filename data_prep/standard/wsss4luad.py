@@ -36,7 +36,7 @@ CONCEPTS = {"tumor": ["DOID:3910"]}  # lung adenocarcinoma
 IMAGES = 10091
 ONE_TISSUE = {"tumor": 1181, "stroma": 1680, "normal": 1832}
 _TITLE = "WSSS4LUAD"
-_FILE = re.compile(r"(?P<patient>.+)-\d+-\d+-\[(?P<tumor>[01]), (?P<stroma>[01]), (?P<normal>[01])\]\.png")
+_FILE = re.compile(r"(?P<patient>.+?)(-\d+-\d+)?-\[(?P<tumor>[01]), (?P<stroma>[01]), (?P<normal>[01])\]\.png")
 _FOLDERS = ("1.training", "training")
 
 
