@@ -19,7 +19,7 @@ from medvlp.errors import DataError
 
 _NIH_SIDE = 1024  # every image of ChestX-ray14
 _NIH_NAMES = {"Infiltrate": "Infiltration"}  # the box table's word for the label table's
-_RSNA_LABEL = "pneumonia"
+_RSNA_LABELS = {"two": "pneumonia", "three": "Lung Opacity"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,10 @@ class Box:
     reader: str | None = None
 
 
-def list_boxes(source: ChestXray14 | RsnaPneumonia | VinDrCxr | MsCxr) -> list[Box]:
+BoxedSource = ChestXray14 | RsnaPneumonia | VinDrCxr | MsCxr
+
+
+def list_boxes(source: BoxedSource) -> list[Box]:
     """Read every box of a set.
 
     Raises:
@@ -63,7 +66,11 @@ def list_boxes(source: ChestXray14 | RsnaPneumonia | VinDrCxr | MsCxr) -> list[B
         require_files(root, [RSNA_LABELS], RSNA)
         rows = rows_of(root / RSNA_LABELS, ["patientId", "x", "y", "width", "height", "Target"], listing)
         return [
-            _box(f"{row['patientId']}.dcm", _RSNA_LABEL, [row["x"], row["y"], row["width"], row["height"]])
+            _box(
+                f"{row['patientId']}.dcm",
+                _RSNA_LABELS[source.classes],
+                [row["x"], row["y"], row["width"], row["height"]],
+            )
             for row in rows
             if row["Target"] == "1"
         ]
