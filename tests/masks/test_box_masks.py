@@ -10,7 +10,7 @@ from PIL import Image
 from data_prep.masks import boxes
 from data_prep.pairs.config import PairsConfig
 from data_prep.pairs.prepare import prepare
-from data_prep.standard import chest_challenges, chest_nih
+from data_prep.standard import chest_challenges
 from data_prep.standard.checks import Expected
 from medvlp.data.pairs import PairsStore
 from medvlp.errors import DataError
@@ -40,12 +40,6 @@ def nih(root):
     return PairsConfig(source={"name": "chestxray14", "root": str(root), "partial": True, "dev_share": 0}, max_side=256)
 
 
-@pytest.fixture
-def small(monkeypatch):
-    monkeypatch.setattr(chest_nih, "EXPECTED", Expected(3))
-
-
-@pytest.mark.usefixtures("small")
 def test_masks_have_the_stores_keys_names_and_sizes(tmp_path):
     config = nih(tmp_path / "nih")
     ledger = boxes.write_masks(config, tmp_path / "masks")
@@ -68,7 +62,6 @@ def test_masks_have_the_stores_keys_names_and_sizes(tmp_path):
     assert {label for _, label in masks} <= set(store.manifest["class_names"].values())
 
 
-@pytest.mark.usefixtures("small")
 def test_command_line_and_mistakes(tmp_path, monkeypatch, capsys):
     config = nih(tmp_path / "nih")
     settings = [f"source.root={tmp_path / 'nih'}", "source.partial=true"]

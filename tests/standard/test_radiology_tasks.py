@@ -6,6 +6,7 @@ import pytest
 
 from data_prep.pairs.items import Listing
 from data_prep.standard import chest_challenges, chest_expert, chest_nih, chest_vindr, derm_fitzpatrick
+from data_prep.standard.boxes import BoxedSource
 from data_prep.standard.chest_names import CONCEPTS, describe
 from medvlp.config import load
 from medvlp.config_yaml import read_yaml
@@ -42,6 +43,17 @@ def test_a_task_is_complete(name):
         assert task["subgroups"]["table"].startswith(config.source.root + "/")
     if any(name == "linear_probe" for name in [entry["name"] for entry in task["protocols"]]):
         assert config.split.train > 0
+
+
+@pytest.mark.parametrize("name", ["rsna_pneumonia", "ms_cxr"])
+def test_grounding_is_asked_of_sets_with_boxes(name):
+    task = task_of(f"{name}_grounding")
+    assert isinstance(load(task["data"]["config"], kind="pairs").source, BoxedSource)
+    assert task["data"]["config"] == f"pairs/{name}"
+    assert task["data"]["already_deidentified"]  # keys have to be those of the masks
+    (protocol,) = task["protocols"]
+    assert protocol["name"] == "grounding"
+    assert protocol["masks"].startswith("${")
 
 
 @pytest.mark.parametrize("name", SCORED)
