@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_prep.standard.checks import Notes, differs, require_files
+from data_prep.standard.checks import Notes, require_files
 from medvlp.errors import DataError
 
 _JUNK = frozenset({"thumbs.db", ".ds_store", "desktop.ini", "__macosx"})  # left behind by systems and archives
@@ -68,7 +68,11 @@ def subfolders(
         listing.note(f"{name}, folders of the set that are absent", len(known) - len(present))
     unknown = sorted(path.name for path in root.iterdir() if path.is_dir()) if foreign and root.is_dir() else []
     unknown = [folder for folder in unknown if folder not in known and folder.lower() not in _JUNK]
-    if unknown:
-        problem = f"{len(unknown)} unknown folders, the first {unknown[0]!r}"
-        differs(listing, problem, name, "take out what is not of the set", partial)
+    if unknown and not partial:
+        raise DataError(
+            f"is no folder of {name} ({len(unknown):,} such here)",
+            item=root / unknown[0],
+            remedy="take it out, or set partial: true to leave such folders unread",
+        )
+    listing.note(f"{name}, foreign folders, left out", len(unknown))
     return present

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from data_prep.standard.camelyon16 import Camelyon16, list_camelyon16
+from data_prep.standard.cptac import Cptac, list_cptac
 from data_prep.standard.ebrains import Ebrains, list_ebrains
 from data_prep.standard.kaggle_slides import Panda, UbcOcean, list_panda, list_ubc_ocean
 from data_prep.standard.slide_rows import SlideListing, SlideRow
@@ -14,10 +15,10 @@ from data_prep.standard.tcga import Tcga, list_tcga
 
 __all__ = ["SlideListing", "SlideRow", "SlideSource", "list_slides"]
 
-SlideSource = Annotated[Camelyon16 | Panda | UbcOcean | Ebrains | Tcga, Field(discriminator="name")]
+SlideSource = Annotated[Camelyon16 | Panda | UbcOcean | Ebrains | Tcga | Cptac, Field(discriminator="name")]
 
 
-def list_slides(source: Camelyon16 | Panda | UbcOcean | Ebrains | Tcga) -> SlideListing:
+def list_slides(source: Camelyon16 | Panda | UbcOcean | Ebrains | Tcga | Cptac) -> SlideListing:
     """List what a copy of a standard set of slides holds.
 
     Raises:
@@ -34,3 +35,5 @@ def list_slides(source: Camelyon16 | Panda | UbcOcean | Ebrains | Tcga) -> Slide
             return list_ebrains(source)
         case Tcga():
             return list_tcga(source)
+        case Cptac():
+            return list_cptac(source)

@@ -9,8 +9,9 @@ from data_prep.standard.slide_sets import SlideSource, list_slides
 from medvlp.errors import DataError
 
 
-def listed(name, root, **values):
-    return list_slides(TypeAdapter(SlideSource).validate_python({"name": name, "root": str(root), **values}))
+def listed(name, root=None, **values):
+    where = {} if root is None else {"root": str(root)}
+    return list_slides(TypeAdapter(SlideSource).validate_python({"name": name, **where, **values}))
 
 
 def counts(listing, what):
@@ -249,3 +250,47 @@ def test_tcga_downloads_that_are_not_whole(tmp_path):
     sheet.write_text(HEADER + sheet_row("id1", name, "TCGA-LUAD", "TCGA-05-4244, TCGA-05-4245"), encoding="utf-8")
     with pytest.raises(DataError, match=rf"{name}: has several values of Case ID; leave the file out"):
         listed("tcga", root, **options)
+
+
+# --- CPTAC
+
+LUNG = [
+    ("C3L-00001-21", "C3L-00001", "tumor_tissue", "Yes"),
+    ("C3L-00001-22", "C3L-00001", "tumor_tissue", "No"),
+    ("C3L-00001-26", "C3L-00001", "normal_tissue", ""),
+    ("C3N-00167-21", "C3N-00167", "tumor_tissue", "Yes"),
+]
+
+
+def write_cptac(root, name, rows, skip=()):
+    write_many(root / name, [f"LUAD/{slide}.svs" for slide, *_ in rows if slide not in skip])
+    table = "".join(f"{case},{case}-01,{slide},LUAD,{kind},{good}\n" for slide, case, kind, good in rows)
+    header = "Case_ID,Specimen_ID,Slide_ID,Tumor,Specimen_Type,Tumor_Segment_Acceptable\n"
+    (root / f"{name}.csv").write_text(header + table, encoding="utf-8")
+    return {"slides": str(root / name), "table": str(root / f"{name}.csv"), "label": f"tumor of {name}"}
+
+
+def test_cptac_subtyping_and_detection(tmp_path):
+    other = [(slide.replace("C3", "C4"), case.replace("C3", "C4"), *rest) for slide, case, *rest in LUNG]
+    collections = [write_cptac(tmp_path, "luad", LUNG), write_cptac(tmp_path, "lscc", other)]
+    listing = listed("cptac", collections=collections)
+    assert counts(listing, "label") == {"tumor of luad": 2, "tumor of lscc": 2}
+    assert counts(listing, "case") == {"C3L-00001": 1, "C3N-00167": 1, "C4L-00001": 1, "C4N-00167": 1}
+    assert sorted({reason for _, reason in listing.dropped}) == ["normal tissue", "segment failed the review"]
+    listing = listed("cptac", collections=collections[:1], normal="normal lung tissue")
+    assert counts(listing, "label") == {"tumor of luad": 2, "normal lung tissue": 1}
+
+
+def test_cptac_copies_that_are_not_whole(tmp_path):
+    collection = write_cptac(tmp_path, "luad", LUNG, skip=("C3N-00167-21",))
+    with pytest.raises(DataError, match=r"CPTAC: 1 slides of the table are absent; .*luad/C3N-00167-21.svs"):
+        listed("cptac", collections=[collection])
+    assert len(listed("cptac", collections=[collection], partial=True).rows) == 1
+    write_cptac(tmp_path, "cm", [("a", "b", "cell line", "")])
+    odd = {"slides": str(tmp_path / "cm"), "table": str(tmp_path / "cm.csv"), "label": "melanoma"}
+    with pytest.raises(DataError, match="a: unknown Specimen_Type 'cell line'"):
+        listed("cptac", collections=[odd])
+    write_cptac(tmp_path, "empty", [("a", "b", "normal_tissue", "")])
+    none = {"slides": str(tmp_path / "empty"), "table": str(tmp_path / "empty.csv"), "label": "melanoma"}
+    with pytest.raises(DataError, match=r"empty.csv: no slide is left; get the collection's own table"):
+        listed("cptac", collections=[none])

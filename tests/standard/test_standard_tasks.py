@@ -13,7 +13,7 @@ from medvlp.config_yaml import read_yaml
 
 TASKS = Path(__file__).parents[2] / "benchmarks" / "tasks"
 PAIRS = ("bach", "breakhis", "crc_he", "pcam", "sicapv2", "wsss4luad")
-SLIDES = ("camelyon16", "ebrains", "panda", "tcga_nsclc", "tcga_rcc", "ubc_ocean")
+SLIDES = ("camelyon16", "cptac_nsclc", "ebrains", "panda", "tcga_nsclc", "tcga_rcc", "ubc_ocean")
 KEYS = {
     "kind", "title", "citation", "licence", "homepage", "defects", "data", "expect", "split", "prompts", "protocols"
 }  # fmt: skip
