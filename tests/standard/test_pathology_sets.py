@@ -6,7 +6,7 @@ from standard_helpers import write_image, write_many, write_xlsx
 from data_prep.pairs.config import PairsConfig
 from data_prep.pairs.prepare import prepare
 from data_prep.pairs.sources import list_items
-from data_prep.standard import bach, breakhis, crc_he, pcam, sicapv2, wsss4luad
+from data_prep.pairs.standard import bach, breakhis, crc_he, pcam, sicapv2, wsss4luad
 from medvlp.config import load
 from medvlp.data.pairs import PairsStore
 from medvlp.errors import ConfigError, DataError

@@ -6,8 +6,8 @@ import pytest
 from standard_helpers import write_xlsx
 
 from data_prep.pairs.items import Item, Listing
-from data_prep.standard.checks import Expected, check_listing, check_sums, require_files
-from data_prep.standard.xlsx import read_xlsx
+from data_prep.pairs.standard.checks import Expected, check_listing, check_sums, require_files
+from data_prep.pairs.standard.xlsx import read_xlsx
 from medvlp.errors import DataError
 
 EXPECTED = Expected(4, {"train": 3, "test": 1}, {"a": 2, "b": 2}, "a paper")

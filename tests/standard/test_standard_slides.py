@@ -4,8 +4,8 @@ import pytest
 from pydantic import TypeAdapter
 from standard_helpers import write_many
 
-from data_prep.standard import ebrains, kaggle_slides
-from data_prep.standard.slide_sets import SlideSource, list_slides
+from data_prep.pairs.standard import ebrains, kaggle_slides
+from data_prep.pairs.standard.slide_sets import SlideSource, list_slides
 from medvlp.errors import DataError
 
 

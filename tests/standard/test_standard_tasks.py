@@ -6,8 +6,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from data_prep.pairs.config import PairsConfig
-from data_prep.standard import bach, crc_he, kaggle_slides, pcam, sicapv2, wsss4luad
-from data_prep.standard.slide_sets import SlideSource
+from data_prep.pairs.standard import bach, crc_he, kaggle_slides, pcam, sicapv2, wsss4luad
+from data_prep.pairs.standard.slide_sets import SlideSource
 from medvlp.config import load
 from medvlp.config_yaml import read_yaml
 
