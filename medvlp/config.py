@@ -48,6 +48,7 @@ KINDS = {
     "survival_benchmark": "benchmarks.survival.config:SurvivalBenchmarkConfig",
     "mstar_benchmark": "benchmarks.mstar.config:MstarBenchmarkConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
+    "controlled_world": "benchmarks.controlled.world_config:WorldFile",
 }
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
