@@ -152,7 +152,7 @@ def _r2(features: Features, train_NF: NDArray[np.float64], test_NF: NDArray[np.f
 
 
 def _standard(features: Features, num_train: int) -> tuple[Features, Features]:
-    """Standardise by the training rows; clipped, since a feature that is silent in training may shout once in a test."""
+    """Standardise by the training rows; clipped, since a feature that is silent in training may shout in a test."""
     train = features[:num_train]
     scaled = np.clip((features - train.mean(0)) / (train.std(0) + 1e-6), -_CLIP, _CLIP)
     return scaled[:num_train], scaled[num_train:]
