@@ -50,6 +50,7 @@ KINDS = {
     "task": "benchmarks.harness.task:TaskConfig",
     "benchmark": "benchmarks.harness.grid:BenchmarkConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
+    "controlled_world": "benchmarks.controlled.world_config:WorldFile",
 }
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
