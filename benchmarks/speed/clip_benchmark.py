@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -261,6 +262,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/clip_benchmark"), help="folder of the results")
     parser.add_argument("--page", type=Path, help=f'page whose marks "{MARKS}" take the tables')
     options = parser.parse_args()
+    # A request to stop ends as an interruption does, so that the temporary folder, which holds notes, goes too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         options.templates = _json_file(options.templates, list, list(TEMPLATES))
         options.names = _json_file(options.names, dict, {})
