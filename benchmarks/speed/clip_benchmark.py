@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -22,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common.marks import put_between
-from benchmarks.speed.clip_benchmark_model import SMALL, write_model
+from benchmarks.speed.clip_benchmark_model import SMALL, write_model, write_weights
 from benchmarks.speed.clip_benchmark_ours import TIES, notes_of
 from medvlp.config import resolve_path
 from medvlp.data.pairs import PairsSplit, PairsStore
+from medvlp.encoders.clip_towers import architecture_of
 from medvlp.errors import ConfigError, DataError, MedvlpError
 from medvlp.io import read_json, write_json, write_text
 
@@ -104,7 +106,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "recall_at": options.recall_at,
         "batch_size": options.batch_size,
         "workers": _WORKERS,
-        "width": SMALL["embed_dim"] if options.model is None else options.width,
+        "width": int((SMALL if options.model is None else architecture_of(options.model))["embed_dim"]),
     }
 
 
@@ -222,17 +224,8 @@ def _model(options: argparse.Namespace, folder: Path) -> tuple[str, str | None, 
     if options.model is None:
         place = write_model(folder / "model", SMALL, options.seed)
         return f"local-dir:{place}", None, f"open_clip:{place}"
-    import torch
-
-    from medvlp.encoders.clip_towers import build_whole
-    from medvlp.encoders.weights import write_state_dict
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        whole = build_whole(options.model, "none")
     weights = folder / "weights.safetensors"
-    write_state_dict(weights, whole.state_dict())
-    options.width = int(whole.state_dict()["text.text_projection"].shape[-1])
+    write_weights(weights, options.model, options.seed)
     return options.model, str(weights), f"open_clip:{options.model}/{weights}"
 
 
@@ -258,7 +251,7 @@ def main() -> int:
     parser.add_argument("--classes", required=True, help="pairs store with class labels")
     parser.add_argument("--notes", required=True, help="pairs store with notes")
     parser.add_argument("--split", default="train", help="split of both; nothing is fitted")
-    parser.add_argument("--model", help="open_clip architecture with separate text projection; a small one by default")
+    parser.add_argument("--model", help="name of an open_clip architecture; a small one by default")
     parser.add_argument("--templates", type=Path, help="JSON list of templates with {c}")
     parser.add_argument("--names", type=Path, help="JSON object: class of the store to class name")
     parser.add_argument("--images", type=int, help="most images of classes")
@@ -269,6 +262,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/clip_benchmark"), help="folder of the results")
     parser.add_argument("--page", type=Path, help=f'page whose marks "{MARKS}" take the tables')
     options = parser.parse_args()
+    # A request to stop ends as an interruption does, so that the temporary folder, which holds notes, goes too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         options.templates = _json_file(options.templates, list, list(TEMPLATES))
         options.names = _json_file(options.names, dict, {})

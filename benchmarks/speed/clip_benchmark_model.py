@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,29 @@ SMALL: dict[str, Any] = {
 
 def write_model(folder: Path, architecture: dict[str, Any], seed: int) -> Path:
     """Build open_clip's own class with the weights of a seed and write ``folder``, whole or not at all."""
-    torchvision_guard.install()
-    clip: Any = require("open_clip", "clip").model.CLIP
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = clip(**architecture)
+    with _seeded(seed):
+        model = _open_clip().model.CLIP(**architecture)
     preprocess = {"mean": _MEAN, "std": _STD, "interpolation": "bicubic", "resize_mode": "shortest"}
     with atomic_folder(folder) as partial:
         write_json(partial / "open_clip_config.json", {"model_cfg": architecture, "preprocess_cfg": preprocess})
         write_state_dict(partial / "open_clip_model.safetensors", model.state_dict())
     return folder
+
+
+def write_weights(path: Path, name: str, seed: int) -> None:
+    """Write the weights of a seed of one of open_clip's own architectures, under the names its class gives them."""
+    with _seeded(seed):
+        model = _open_clip().create_model(name)
+    write_state_dict(path, model.state_dict())
+
+
+def _open_clip() -> Any:
+    torchvision_guard.install()
+    return require("open_clip", "clip")
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield

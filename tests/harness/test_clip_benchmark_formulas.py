@@ -22,7 +22,7 @@ def draw(seed):
     """Scores with many ties in half of the cases, few or none in the others."""
     rng = np.random.default_rng(seed)
     queries, items = int(rng.integers(2, 7)), int(rng.integers(2, 8))
-    score = rng.normal(size=(queries, items)) if seed % 2 else rng.integers(0, 3, (queries, items)).astype(float)
+    score = rng.normal(size=(queries, items)) if seed % 8 < 4 else rng.integers(0, 3, (queries, items)).astype(float)
     return rng, score.astype(np.float32)
 
 
@@ -51,10 +51,11 @@ def test_accuracies(part):
     assert tied > 20  # the cases would show a wrong rule
 
 
+@pytest.mark.filterwarnings("ignore:y_pred contains classes")
 def test_mean_per_class_recall_is_scikit_learns():
     from sklearn.metrics import balanced_accuracy_score
 
-    for seed in range(50):
+    for seed in range(0, 400, 4):
         rng, logit_NK = draw(seed)
         target_N = rng.integers(0, logit_NK.shape[1], len(logit_NK))
         wanted = balanced_accuracy_score(target_N, logit_NK.argmax(1)) if len(set(target_N)) > 1 else None

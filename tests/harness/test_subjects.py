@@ -11,6 +11,7 @@ from tiny_models import pictures, tiny_model, write_bert
 
 from benchmarks.harness.features import features
 from benchmarks.harness.subjects import ModelEntry, Subject, open_subject
+from medvlp import torchvision_guard
 from medvlp.data.pairs import PairsStore, Row, Text
 from medvlp.errors import CheckpointError, ConfigError, DataError, MedvlpError, MissingExtraError
 from medvlp.model import save_model
@@ -69,6 +70,7 @@ def test_a_checkpoint(subject, bert):
 
 @pytest.mark.extras
 def test_layouts_of_published_weights(tmp_path):
+    torchvision_guard.install()
     clip = pytest.importorskip("open_clip", reason="needs the extra `clip` (open_clip)")
     from published.published_folders import openai_model, write_hf_clip, write_openai
 
@@ -86,6 +88,7 @@ def test_layouts_of_published_weights(tmp_path):
 
 @pytest.mark.extras
 def test_open_clip_by_folder_and_by_name(tmp_path):
+    torchvision_guard.install()
     pytest.importorskip("open_clip", reason="needs the extra `clip` (open_clip)")
     from benchmarks.speed.clip_benchmark_model import TINY, write_model
 
@@ -98,6 +101,7 @@ def test_open_clip_by_folder_and_by_name(tmp_path):
 
 
 def test_timm_encodes_images_only(tmp_path):
+    torchvision_guard.install()
     import timm
 
     one = check(open_subject("m", ModelEntry(source="timm:test_efficientnet")), frozenset({"image"}))
