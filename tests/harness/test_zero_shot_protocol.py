@@ -117,7 +117,12 @@ def test_what_only_the_harness_scores(world, subject, tmp_path):
 def test_draws_pair_and_digests_say_what_is_comparable(world, subject, tmp_path):
     question, again = ask(world, tmp_path), ask(world, tmp_path)
     assert question.digest == again.digest
-    others = ({"mode": "multi"}, {"positive": "skin nevus"}, {"prompts": {"num_paths": 0}}, {"settings": {"specificity": 0.9}})
+    others = (
+        {"mode": "multi"},
+        {"positive": "skin nevus"},
+        {"prompts": {"num_paths": 0}},
+        {"settings": {"specificity": 0.9}},
+    )
     for changes in others:
         assert ask(world, tmp_path, **changes).digest != question.digest
     first, second = question.score(subject, 0), again.score(subject, 7)
