@@ -170,8 +170,8 @@ def _prepare(
             _say(f"data of {name}")
             path = prepare_store(task.data, graph, folder)
         store = opened.store(path)
-        check(name, task, store, None if graph is None else opened.graph(graph))
-        ready[name] = ReadyTask(task, path, graph, leaks.of_store(store, task.split, out / "leaks"))
+        rows = check(name, task, store, None if graph is None else opened.graph(graph))
+        ready[name] = ReadyTask(task, path, graph, leaks.of_store(store, task.split, out / "leaks"), rows)
     return ready
 
 
