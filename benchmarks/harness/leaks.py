@@ -10,6 +10,7 @@ from benchmarks.leaks.contamination import contamination, read_table
 from benchmarks.leaks.inputs import sides_of_store
 from benchmarks.leaks.report import LeakReport, compare
 from medvlp.data.pairs import SPLITS, PairsStore
+from medvlp.errors import MedvlpError
 from medvlp.io import read_json, write_json
 from medvlp.loading import has_scheme
 from medvlp.zeroshot.evaluate import trained_on
@@ -58,7 +59,10 @@ def of_model(
         source: What the model was opened from.
     """
     state, lines = (UNKNOWN, []) if found is None else (found["state"], list(found["lines"]))
-    learned_from = trained_on(source)
+    try:
+        learned_from = trained_on(source)
+    except MedvlpError:
+        learned_from = None  # a run without a checkpoint fails in its own cell
     if learned_from is not None:
         same = store is not None and learned_from == store.digest
         lines.append(
@@ -82,7 +86,7 @@ def of_model(
 
 
 def _published(source: str) -> str | None:
-    """The published name inside a source: its layout (``keep:PATH``) or the last word of a hub name; None for a path."""
+    """The published name in a source: its layout (``keep:PATH``) or the last word of a hub name; None for a path."""
     scheme, _, rest = source.partition(":")
     if scheme in read_table().encoders:
         return scheme

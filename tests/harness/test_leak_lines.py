@@ -30,7 +30,6 @@ def test_a_repeated_image_is_a_leak_and_is_measured_once(repeated, tmp_path):
     (file,) = tmp_path.iterdir()
     file.write_text(file.read_text().replace("same image", "read back"))
     assert "read back" in leaks.of_store(repeated, "test", tmp_path)["lines"][0]
-    assert leaks.of_store(repeated, "dev", tmp_path)["state"] != "leak" or "same image" not in found["lines"][0][:20]
     assert "again.png" not in json.dumps(found), "no key in a record"
 
 
@@ -56,6 +55,8 @@ def test_stated_sources(source, dataset, state, said):
 
 def test_a_run_that_learned_from_this_very_store(repeated, tmp_path):
     clean = {"state": "clean", "lines": []}
+    assert leaks.of_model(clean, "squares", task(), repeated, str(tmp_path))["state"] == "unknown"  # nothing there yet
+    (tmp_path / "state").mkdir()
     for digest, state, said in ((repeated.digest, "clean", "this very store"), ("0" * 64, "unknown", "another store")):
         (tmp_path / "manifest.json").write_text(json.dumps({"data_digest": digest}))
         found = leaks.of_model(clean, "squares", task(), repeated, str(tmp_path))
