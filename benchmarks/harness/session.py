@@ -161,6 +161,7 @@ class Session:
     ) -> dict[str, Any]:
         value = {
             "format": record.FORMAT,
+            "title": self.plan.config.title,
             "asked": asked(self.plan, cell),
             "task": self._task_part(cell, question),
             "system": _system_part(cell, model),
