@@ -181,9 +181,9 @@ class Session:
                 return question.floor(cell.name, None, cell.seed)
             return question.system(cell.name, cell.seed)
         subject = self.subject(cell.model)
-        missing = MODULES[self._protocol(cell)].ABILITIES - subject.abilities
-        if missing:
-            return Skipped(f"the model gives no {' and no '.join(sorted(missing))} to score")
+        for ability in sorted(MODULES[self._protocol(cell)].ABILITIES):
+            if (reason := subject.why_not(ability)) is not None:
+                return Skipped(reason)
         if cell.kind == MODEL:
             return question.score(subject, cell.seed)
         return question.floor(cell.name, subject, cell.seed)
