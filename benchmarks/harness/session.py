@@ -39,12 +39,14 @@ class ReadyTask:
         store: Folder of its pairs store, or None.
         graph: Folder of its graph, or None.
         leaks: What its splits share; None without a store.
+        rows_sha256: Digest of keys, cases and truth of the scored rows; None without a store.
     """
 
     config: TaskConfig
     store: Path | None
     graph: Path | None
     leaks: dict[str, Any] | None
+    rows_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ class Session:
     ) -> dict[str, Any]:
         value = {
             "format": record.FORMAT,
+            "title": self.plan.config.title,
             "asked": asked(self.plan, cell),
             "task": self._task_part(cell, question),
             "system": _system_part(cell, model),
@@ -178,9 +181,9 @@ class Session:
                 return question.floor(cell.name, None, cell.seed)
             return question.system(cell.name, cell.seed)
         subject = self.subject(cell.model)
-        missing = MODULES[self._protocol(cell)].ABILITIES - subject.abilities
-        if missing:
-            return Skipped(f"the model gives no {' and no '.join(sorted(missing))} to score")
+        for ability in sorted(MODULES[self._protocol(cell)].ABILITIES):
+            if (reason := subject.why_not(ability)) is not None:
+                return Skipped(reason)
         if cell.kind == MODEL:
             return question.score(subject, cell.seed)
         return question.floor(cell.name, subject, cell.seed)
@@ -201,6 +204,7 @@ class Session:
             "num": None if question is None else question.num,
             "num_cases": None if question is None else question.num_cases,
             "digest": None if question is None else question.digest,
+            "rows_sha256": self.plan.tasks[cell.task].rows_sha256,
             "citation": config.citation,
             "licence": config.licence,
             "homepage": config.homepage,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -90,8 +92,16 @@ def _start(plan: Plan, num_threads: int) -> None:
     global _session
     import torch
 
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(min(num_threads, torch.get_num_threads()))
     _session = Session(plan)
+
+
+def _end_with(parent: int) -> None:
+    """End this process once its parent is gone: a killed grid would leave it waiting for work for ever."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)  # records are written whole or not at all
 
 
 def _do_group(cells: Sequence[Cell]) -> None:

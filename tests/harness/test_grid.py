@@ -140,6 +140,10 @@ def test_a_model_that_fails_does_not_stop_the_others(world, tmp_path, write_grid
     assert states["prior"] is None
     assert "absent" in states["a"]
     assert "\n" not in states["a"]
+    (tmp_path / "absent").mkdir()  # a run that has not saved anything yet
+    assert command(["benchmark", str(grid), "--out", str(out), *broken]) == 1
+    assert "failed 1" in capsys.readouterr().out
+    (tmp_path / "absent").rmdir()
     shutil.copytree(world / "a", tmp_path / "absent")
     assert command(["benchmark", str(grid), "--out", str(out), *broken]) == 0
     assert "scored 1, found done 2" in capsys.readouterr().out
@@ -195,6 +199,35 @@ def test_killed_in_the_middle_and_run_again(done, write_grid, tmp_path):
     }
 
 
+def workers_of(pid):
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+
+
+def works(pid):
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.mark.slow
+def test_a_killed_grid_leaves_no_worker_behind(write_grid, tmp_path):
+    grid, out = write_grid(), tmp_path / "out"
+    words = [sys.executable, "-m", "medvlp.cli", "benchmark", str(grid), "--out", str(out), "--jobs", "2"]
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 120
+    while not list((out / "records").glob("*/*.json")) and time.monotonic() < limit:
+        time.sleep(0.02)
+    workers = workers_of(child.pid)
+    assert len(workers) == 2
+    child.kill()
+    child.wait()
+    limit = time.monotonic() + 30
+    while any(works(pid) for pid in workers) and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert not any(works(pid) for pid in workers)
+    assert score(grid, out).failed == ()
+
+
 @pytest.mark.slow
 def test_two_processes_equal_one_and_outlive_a_killed_worker(done, write_grid, tmp_path):
     _, whole, _ = done
@@ -204,12 +237,7 @@ def test_two_processes_equal_one_and_outlive_a_killed_worker(done, write_grid, t
     limit = time.monotonic() + 120
     while not list((out / "records").glob("*/*.json")) and time.monotonic() < limit:
         time.sleep(0.02)
-    workers = [
-        int(pid)
-        for pid in Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
-        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    os.kill(workers[0], signal.SIGKILL)
+    os.kill(workers_of(child.pid)[0], signal.SIGKILL)
     said, _ = child.communicate(timeout=240)
     assert child.returncode in (0, 1), said
     if child.returncode == 1:  # the cell it was at is named, and done by the next run
