@@ -26,10 +26,6 @@ CLASSES = {
 WITHOUT_DATA = {"medmnist", "shards"}  # their tests make files of these layouts
 # sets that users bring: tests/standard makes miniatures of their layouts
 STANDARD = {
-    path.stem
-    for path in CONFIGS
-    if type(load(str(path)).source).__module__.startswith("data_prep.pairs.standard.")
-}
     path.stem for path in CONFIGS if type(load(str(path)).source).__module__.startswith("data_prep.pairs.standard.")
 }
 NUM_IMAGES = {"dicom": 3}
