@@ -1,10 +1,9 @@
 """A few training images per class: class prototypes, or a linear head, over several draws of the images.
 
 Methods: ``prototypes`` (mean embedding of a class's images, nearest by cosine; Snell et al. 2017), ``linear`` (logistic
-regression as in ``medvlp.finetune``, its penalty chosen on as many development images), ``text`` (the mean of a class's
-prototype and its text vector, for models with text).
+regression as in ``medvlp.finetune``, its penalty chosen by log-loss on as many development images).
 
-Shape legend: N training images, M development images, R scored images, D feature width, K classes.
+Shape legend: N training images, R scored images, D feature width, K classes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from benchmarks.harness.outcome import Outcome, Skipped
+from benchmarks.harness.outcome import Outcome
 from benchmarks.protocols import labelled
 from benchmarks.protocols.labelled import Floats, Inputs, Parts
 from benchmarks.protocols.linear_probe import probabilities
@@ -24,19 +23,19 @@ from medvlp.errors import DataError
 from medvlp.finetune.config import Probe
 from medvlp.finetune.few_shot import draw, subset
 from medvlp.finetune.probe import NO_DEV, refuse_absent, solve
-from medvlp.zeroshot.classifier import class_vectors, refuse_test, unit_vectors
+from medvlp.zeroshot.classifier import refuse_test, unit_vectors
 from medvlp.zeroshot.task import Task
 
 if TYPE_CHECKING:
     from benchmarks.harness.protocol import Context
-    from benchmarks.harness.subjects import Subject
     from benchmarks.harness.task import TaskConfig
 
 ABILITIES = frozenset({"image"})
 FLOORS = labelled.FLOORS
 FLOORS_OF_MODEL = labelled.FLOORS_OF_MODEL
-Method = Literal["prototypes", "linear", "text"]
-_TITLES = {"prototypes": "prototypes", "linear": "linear head", "text": "prototypes and text"}
+PROMPTED = False
+Method = Literal["prototypes", "linear"]
+_TITLES: dict[Method, str] = {"prototypes": "prototypes", "linear": "linear head"}
 
 
 class Config(Shots):
@@ -47,76 +46,59 @@ class Config(Shots):
         ["prototypes", "linear"], min_length=1, description="What is done with the images; the first one leads."
     )
     C: float | None = Field(None, gt=0, description="Inverse penalty of `linear`; by default chosen on development.")
-    grid_points: int = Field(9, ge=1, le=100, description="Values of C that are tried.")
+    grid_points: int = Field(9, ge=1, le=100, description="Values of C that are tried, 1e-5 to 1e5.")
 
 
 class FewShotQuestion(ShotsQuestion):
     """A task opened for few shots."""
 
-    def __init__(self, task: TaskConfig, parts: Parts, settings: Config, context: Context) -> None:
+    def __init__(self, parts: Parts, settings: Config, context: Context) -> None:
         super().__init__(parts, context, settings, {name: _TITLES[name] for name in settings.methods})
         self.settings = settings
-        self.prompts = labelled.prompts_of(task, context, parts.concepts) if "text" in settings.methods else None
-        self.prompts_digest = None if self.prompts is None else self.prompts.digest
-        self.digest = labelled.digest_of(parts, settings, context, self.prompts_digest)
+        self.digest = labelled.digest_of(parts, settings, context)
         if "linear" in settings.methods and settings.C is None and parts.dev is None:
             raise DataError(NO_DEV, item="development part", remedy="set C, or prepare the data with one")
 
-    def score(self, subject: Subject, seed: int) -> Outcome | Skipped:
-        """Let a model answer; ``seed`` draws the images."""
-        with_text = self.prompts is not None and "text" in subject.abilities
-        vectors = class_vectors(Encoder(subject), self.prompts) if with_text and self.prompts is not None else None
-        answers = partial(self._answers, self.inputs(subject), text_KD=vectors)
-        return self.scored(answers, seed, with_text=vectors is not None)
-
     def answer(self, inputs: Inputs, seed: int) -> Outcome:
-        """Learn from the drawn rows of these features; ``text`` has no score."""
-        return self.scored(partial(self._answers, inputs, text_KD=None), seed)
+        """Learn from the rows of these features that ``seed`` draws."""
+        return self.scored(partial(self._answers, inputs), seed)
 
-    def _answers(
-        self, inputs: Inputs, shots: int, seed: int, *, text_KD: Floats | None
-    ) -> dict[str, tuple[Floats, Any]]:
-        """Return probabilities (R, K) of each method, and what it chose."""
+    def _answers(self, inputs: Inputs, shots: int, seed: int) -> dict[str, tuple[Floats, Any]]:
+        """Return scores (R, K) of each method, and what it chose."""
         train = self.parts.train
         places = draw(train, shots, seed, strict=True)
-        drawn, own_ND, mode = subset(train, places), inputs.train_NI[places], train.mode
+        drawn, own_ND = subset(train, places), inputs.train_NI[places]
         out: dict[str, tuple[Floats, Any]] = {}
         for method in self.settings.methods:
             if method == "linear":
                 solved = self._linear(drawn, own_ND, inputs, shots, seed)
                 chosen = {"C": solved.C, "converged": solved.converged}
-                out[method] = probabilities(solved, inputs.scored_RI, mode), chosen
-            elif method == "prototypes" or text_KD is not None:
-                score_RK = prototype_scores(drawn, own_ND, inputs.scored_RI, text_KD if method == "text" else None)
-                out[method] = score_RK, None
+                out[method] = probabilities(solved, inputs.scored_RI, train.mode), chosen
+            else:
+                out[method] = prototype_scores(drawn, own_ND, inputs.scored_RI), None
         return out
 
     def _linear(self, drawn: Task, own_ND: Floats, inputs: Inputs, shots: int, seed: int) -> Any:
         config = Probe(C=self.settings.C, grid_points=self.settings.grid_points)
-        if self.parts.dev is None or inputs.dev_MI is None or self.settings.C is not None:
+        if self.settings.C is not None:
             return solve(config, False, drawn, own_ND, None, None)
+        assert self.parts.dev is not None
+        assert inputs.dev_MI is not None
         refuse_test(self.parts.dev.split)
         places = draw(self.parts.dev, shots, seed, strict=False)
         return solve(config, False, drawn, own_ND, subset(self.parts.dev, places), inputs.dev_MI[places])
 
 
 def open(task: TaskConfig, settings: Config, context: Context) -> FewShotQuestion:
-    """Read the three parts of the task's images, and make prompts if the method ``text`` asks for them.
+    """Read the three parts of the task's images.
 
     Raises:
         DataError: If a part is missing or named test, classes are wrong, or a class has too few images.
     """
-    return FewShotQuestion(task, labelled.open_parts(task, context), settings, context)
+    return FewShotQuestion(labelled.open_parts(task, context), settings, context)
 
 
-class Encoder:
-    """A subject under the names that ``medvlp.zeroshot`` expects of a model with text."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.encode_text = subject.encode_texts
-
-
-def prototype_scores(drawn: Task, own_ND: Floats, asked_RD: Floats, text_KD: Floats | None) -> Floats:
+def prototype_scores(drawn: Task, own_ND: Floats, asked_RD: Floats, text_KD: Floats | None = None) -> Floats:
     """Return scores (R, K): cosine to each class's mean unit embedding; of several labels, less that to the others'.
 
     Args:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 ABILITIES = frozenset({"image"})
 FLOORS = labelled.FLOORS
 FLOORS_OF_MODEL = labelled.FLOORS_OF_MODEL
+PROMPTED = False
+SEEDED = frozenset(labelled.FLOORS_OF_MODEL)
 _ROWS = 512  # of the cosines at a time
 
 

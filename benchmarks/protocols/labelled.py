@@ -140,9 +140,11 @@ def draw_seed(digest: str) -> int:
 
 def embedded(subject: Subject, store: PairsStore, part: Task, folder: Path) -> Floats:
     """Return the image embeddings (rows, D) of a part, from the shared cache where they are known."""
-    from benchmarks.harness.subjects import features
+    from benchmarks.harness.features import features
 
-    return np.asarray(features(subject, store.split(part.split), part.rows_N, folder / "features"), dtype=np.float64)
+    return np.asarray(
+        features(subject, store.split(part.split), part.rows_N.tolist(), folder / "features"), dtype=np.float64
+    )
 
 
 def colours(store: PairsStore, part: Task) -> Floats:

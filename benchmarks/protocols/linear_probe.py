@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ABILITIES = frozenset({"image"})
 FLOORS = labelled.FLOORS
 FLOORS_OF_MODEL = labelled.FLOORS_OF_MODEL
+PROMPTED = False
+SEEDED = frozenset(labelled.FLOORS_OF_MODEL)
 
 
 class Config(BaseConfig):

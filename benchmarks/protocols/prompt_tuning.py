@@ -2,8 +2,9 @@
 
 PathPT tunes 32 context vectors per class and a network over the tiles of a slide; here single images are asked, so the
 context alone is learned (``benchmarks.protocols.tuning``). Class texts come from the prompts of the cell: with names,
-definitions and paths of a graph they carry its knowledge into the start. Stopping is decided on development images,
-as many per class as there are shots.
+definitions and paths of a graph they carry its knowledge into the start. Beside it stand the score before tuning, and
+the mean of each class's text vector and image prototype, which needs no training. When to stop is decided on
+development images, as many per class as there are shots.
 
 Shape legend: N training images, M development images, R scored images, D embedding size, K classes.
 """
@@ -19,7 +20,7 @@ from pydantic import Field
 
 from benchmarks.harness.outcome import Outcome, Skipped
 from benchmarks.protocols import labelled, tuning
-from benchmarks.protocols.few_shot import Encoder
+from benchmarks.protocols.few_shot import prototype_scores
 from benchmarks.protocols.labelled import Floats, Inputs, Parts
 from benchmarks.protocols.linear_probe import probabilities
 from benchmarks.protocols.shots import Shots, ShotsQuestion, metrics_of, score_answers
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 ABILITIES = frozenset({"image", "text"})
 FLOORS = labelled.FLOORS
 FLOORS_OF_MODEL = labelled.FLOORS_OF_MODEL
-TUNED, BEFORE = "tuned", "untuned"
+TUNED, MIXED, BEFORE = "tuned", "text-prototypes", "untuned"
 _COLOUR_C = 0.1  # of the colour floor everywhere
 _SHOWN_STEPS = 20
 
@@ -78,7 +79,7 @@ class TuningQuestion(ShotsQuestion):
     prompts: PromptSet
 
     def __init__(self, task: TaskConfig, parts: Parts, settings: Config, context: Context) -> None:
-        super().__init__(parts, context, settings, {TUNED: "tuned prompts"})
+        super().__init__(parts, context, settings, {TUNED: "tuned prompts", MIXED: "text and prototypes"})
         self.settings = settings
         self.prompts = labelled.prompts_of(task, context, parts.concepts)
         self.prompts_digest = self.prompts.digest
@@ -91,8 +92,8 @@ class TuningQuestion(ShotsQuestion):
         able = tuning.takes_tokens(subject.model)
         if self.settings.space == "tokens" and not able:
             return Skipped("its text tower does not take token embeddings; use space vectors")
-        inputs, encoder = self.inputs(subject), Encoder(subject)
-        absent = class_vectors(encoder, self.prompts, absent=True) if self.parts.scored.mode == "multi" else None
+        inputs, model = self.inputs(subject), subject.model
+        absent = class_vectors(model, self.prompts, absent=True) if self.parts.scored.mode == "multi" else None
         scale = subject.scale if self.settings.scale is None else self.settings.scale
         inputs = Inputs(
             unit_vectors(inputs.train_NI, "training images"),
@@ -100,7 +101,7 @@ class TuningQuestion(ShotsQuestion):
             unit_vectors(inputs.scored_RI, "scored images"),
         )
         tokens = able and self.settings.space != "vectors"
-        asked = Asked(subject, inputs, class_vectors(encoder, self.prompts), absent, scale, tokens)
+        asked = Asked(subject, inputs, class_vectors(model, self.prompts), absent, scale, tokens)
         before = score_answers(
             self.parts.scored, self._probabilities(asked, asked.class_KD), self.context.num_draws, self.digest
         )
@@ -140,7 +141,8 @@ class TuningQuestion(ShotsQuestion):
             learning_rate=settings.learning_rate, patience=settings.patience,
         )  # fmt: skip
         chosen = {"step": tuned.step, "loss": _thinned(tuned.loss), "development_loss": _thinned(tuned.development)}
-        return {TUNED: (self._probabilities(asked, tuned.class_KD), chosen)}
+        mixed = prototype_scores(subset(parts.train, places), inputs.train_NI[places], inputs.scored_RI, asked.class_KD)
+        return {TUNED: (self._probabilities(asked, tuned.class_KD), chosen), MIXED: (mixed, None)}
 
     def _probabilities(self, asked: Asked, class_KD: Floats) -> Floats:
         if self.parts.scored.mode == "single":

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Answers = Callable[[int, int], dict[str, tuple[Floats, Any]]]
 """Shots and seed to scores (R, K) of each method, and what it chose."""
-NO_ANSWER = "this system has no text vectors"
+NO_ANSWER = "needs text vectors, which this system has not"
 
 
 class Shots(BaseConfig):

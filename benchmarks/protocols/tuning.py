@@ -150,7 +150,8 @@ def tune(
     loss_of = _Loss(scale, absent_KD)
     train_parts = loss_of.parts(train, train_ND)
     dev_parts = None if dev is None or dev_MD is None or len(dev) == 0 else loss_of.parts(dev, dev_MD)
-    optimiser = torch.optim.Adam(vectors.parameters(), lr=learning_rate)
+    learned = list(vectors.parameters())
+    optimiser = torch.optim.Adam(learned, lr=learning_rate)
     losses: list[float] = []
     held_out: list[float] = []
     best, best_step = np.zeros(0), 0
@@ -160,14 +161,16 @@ def tune(
         if not torch.isfinite(loss):
             raise TrainingError("the loss is not finite", item=f"step {step}", remedy="lower learning_rate")
         losses.append(float(loss.detach()))
-        if dev_parts is None or not held_out or float(loss_of(class_KD.detach(), *dev_parts)) < min(held_out):
+        held_out_loss = None if dev_parts is None else float(loss_of(class_KD.detach(), *dev_parts))
+        if held_out_loss is None or not held_out or held_out_loss < min(held_out):
             best, best_step = class_KD.detach().cpu().numpy().astype(np.float64), step
-        if dev_parts is not None:
-            held_out.append(float(loss_of(class_KD.detach(), *dev_parts)))
-            if step - best_step >= patience:
-                break
-        optimiser.zero_grad()
-        loss.backward()
+        if held_out_loss is not None:
+            held_out.append(held_out_loss)
+        if step == steps or step - best_step >= patience:
+            break
+        # Not backward(): the frozen towers' own gradients are left alone.
+        for parameter, gradient in zip(learned, torch.autograd.grad(loss, learned), strict=True):
+            parameter.grad = gradient
         optimiser.step()
     return Tuned(best, best_step, losses, held_out)
 
