@@ -46,7 +46,10 @@ class Config(Shots):
         ["prototypes", "linear"], min_length=1, description="What is done with the images; the first one leads."
     )
     C: float | None = Field(None, gt=0, description="Inverse penalty of `linear`; by default chosen on development.")
-    grid_points: int = Field(9, ge=1, le=100, description="Values of C that are tried, 1e-5 to 1e5.")
+    grid: list[float] = Field(
+        [-3.0, 3.0], min_length=2, max_length=2, description="Lowest and highest power of ten of C that is tried."
+    )
+    grid_points: int = Field(7, ge=1, le=100, description="Values of C that are tried, evenly in the logarithm.")
 
 
 class FewShotQuestion(ShotsQuestion):
@@ -79,7 +82,7 @@ class FewShotQuestion(ShotsQuestion):
         return out
 
     def _linear(self, drawn: Task, own_ND: Floats, inputs: Inputs, shots: int, seed: int) -> Any:
-        config = Probe(C=self.settings.C, grid_points=self.settings.grid_points)
+        config = Probe(C=self.settings.C, grid=self.settings.grid, grid_points=self.settings.grid_points)
         if self.settings.C is not None:
             return solve(config, False, drawn, own_ND, None, None)
         assert self.parts.dev is not None
