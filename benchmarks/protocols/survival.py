@@ -152,7 +152,7 @@ class SurvivalQuestion:
                 }
                 for place, fold in enumerate(first)
             ],
-            "left_out": self.ledger.to_json(),
+            "left_out": {"kept": self.ledger.kept, "dropped": dict(self.ledger.dropped)},
         }
         kept = {
             "case": np.array([case for fold in first for case in fold.cases]),
