@@ -19,6 +19,7 @@ from PIL import Image
 from pydantic import Field
 
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
+from benchmarks.harness.protocol import draw_seed
 from benchmarks.protocols import labelled
 from benchmarks.protocols.labelled import Floats
 from benchmarks.protocols.masks import Item, Mask, items_of, read_masks
@@ -164,7 +165,7 @@ class GroundingQuestion:
         value = values(scored, [item.mask for item in self.scored], threshold)
         cases = [item.case for item in self.scored]
         statistics = {name: partial(localisation.mean_over_images, value_N) for name, value_N in value.items()}
-        drawn = bootstrap.draws(statistics, cases, self.context.num_draws, labelled.draw_seed(self.digest))
+        drawn = bootstrap.draws(statistics, cases, self.context.num_draws, draw_seed(self.digest))
         area = float(np.mean([item.mask.mean() for item in self.scored]))
         metrics = []
         for name, statistic in statistics.items():

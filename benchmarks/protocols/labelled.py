@@ -8,7 +8,6 @@ Shape legend: N training images, M development images, R scored images, I featur
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.harness.features import features
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
+from benchmarks.harness.protocol import draw_seed
 from medvlp.config import Config
 from medvlp.errors import DataError
 from medvlp.finetune.few_shot import subset
@@ -133,15 +134,8 @@ def prompts_entry(prompts: PromptSet) -> dict[str, Any]:
     return {"digest": prompts.digest, "source": prompts.source, "num": sum(map(len, prompts.texts))}
 
 
-def draw_seed(digest: str) -> int:
-    """Return the seed of a question's bootstrap draws, the same for all its systems."""
-    return int(hashlib.sha256(digest.encode()).hexdigest()[:8], 16)
-
-
 def embedded(subject: Subject, store: PairsStore, part: Task, folder: Path) -> Floats:
     """Return the image embeddings (rows, D) of a part, from the shared cache where they are known."""
-    from benchmarks.harness.features import features
-
     return np.asarray(
         features(subject, store.split(part.split), part.rows_N.tolist(), folder / "features"), dtype=np.float64
     )

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from benchmarks.harness.outcome import Metric, Outcome
+from benchmarks.harness.protocol import draw_seed
 from benchmarks.protocols import labelled
 from benchmarks.protocols.labelled import Floats, LabelledQuestion, Parts
 from medvlp.config import Config as BaseConfig
@@ -98,7 +99,7 @@ class ShotsQuestion(LabelledQuestion):
                     leading = labelled.LEADING[parts.scored.mode][0]
                     row[method] = {"score": number_or_none(scored.value[leading][0]), "chosen": chosen}
                 details["shots"].append(row)
-        means = {key: mean_over_seeds(several, labelled.draw_seed(self.digest)) for key, several in found.items()}
+        means = {key: mean_over_seeds(several, draw_seed(self.digest)) for key, several in found.items()}
         metrics = (*metrics_of(parts.scored, self.shots.shots, self.methods, means), *more)
         prompts = labelled.prompts_entry(self.prompts) if self.prompts is not None and with_text else None
         return Outcome(metrics, prompts=prompts, details=details, limits=self.limits())
@@ -129,7 +130,7 @@ def score_answers(task: Task, score_RK: Floats, num_draws: int, digest: str) -> 
         }
     ones = np.ones((1, len(task)))
     value = {name: np.asarray(statistic(ones), dtype=np.float64) for name, statistic in statistics.items()}
-    drawn = bootstrap.draws(statistics, task.cases, num_draws, labelled.draw_seed(digest))
+    drawn = bootstrap.draws(statistics, task.cases, num_draws, draw_seed(digest))
     return Scored(System("system", ""), None, value, drawn)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
-from benchmarks.protocols.labelled import draw_seed
+from benchmarks.harness.protocol import draw_seed
 from benchmarks.survival.config import Arm
 from medvlp.config import Config as BaseConfig
 from medvlp.config import resolve_path
