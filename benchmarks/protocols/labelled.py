@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness.features import features
+from benchmarks.harness.groups import by_group
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
 from benchmarks.harness.protocol import draw_seed
+from benchmarks.protocols.zero_shot_details import lead_statistic
 from medvlp.config import Config
 from medvlp.errors import DataError
 from medvlp.finetune.few_shot import subset
@@ -34,7 +36,7 @@ from medvlp.zeroshot.task import Hierarchy, Task, build_hierarchy, build_task
 if TYPE_CHECKING:
     from benchmarks.harness.protocol import Context
     from benchmarks.harness.subjects import Subject
-    from benchmarks.harness.task import TaskConfig
+    from benchmarks.harness.task import Subgroups, TaskConfig
     from medvlp.data.pairs import PairsStore
 
 Floats = NDArray[np.float64]
@@ -57,6 +59,7 @@ class Parts:
         dev: What choices are made on; None where the split is empty, or is the one learned from.
         scored: What is scored.
         places: The classes in the graph, where there is one.
+        subgroups: Groups whose scores are compared, where the task names any.
     """
 
     store: PairsStore
@@ -65,6 +68,7 @@ class Parts:
     dev: Task | None
     scored: Task
     places: Hierarchy | None
+    subgroups: Subgroups | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ def open_parts(task: TaskConfig, context: Context) -> Parts:
             raise DataError("holds no labelled row", item=f"split {found.split}", remedy="prepare the data with one")
     dev = part(task.fit_split) if task.fit_split != "train" else None
     places = build_hierarchy(context.graph, classes, concepts)
-    return Parts(store, concepts, train, dev if dev is not None and len(dev) else None, scored, places)
+    dev = dev if dev is not None and len(dev) else None
+    return Parts(store, concepts, train, dev, scored, places, task.subgroups)
 
 
 def digest_of(parts: Parts, settings: Config, context: Context, *more: Any) -> str:
@@ -256,16 +261,21 @@ class LabelledQuestion(ABC):
             num_draws=self.context.num_draws,
             seed=draw_seed(self.digest),
         )[0]
-        per_class = results.class_entries(scored, parts.scored, self.context.level)
+        details = {**details, "classes": results.class_entries(scored, parts.scored, self.context.level)}
+        if parts.subgroups is not None:
+            lead = LEADING[parts.scored.mode][0]
+            statistic = lead_statistic(parts.scored, probability_RK, lead)
+            columns = by_group(
+                parts.subgroups, parts.scored.keys, parts.scored.cases, statistic,
+                self.context.num_draws, self.context.level, draw_seed(self.digest),
+            )  # fmt: skip
+            details["subgroups"] = {"metric": lead, "columns": columns}
         kept = {
             "key": np.array(parts.scored.keys),
             "probability": probability_RK.astype(np.float32),
             "target": parts.scored.target_NK,
         }
-        return Outcome(
-            metrics_of(scored, parts.scored), predictions=kept, details={**details, "classes": per_class},
-            limits=self.limits(),
-        )  # fmt: skip
+        return Outcome(metrics_of(scored, parts.scored), predictions=kept, details=details, limits=self.limits())
 
     def limits(self) -> tuple[str, ...]:
         """Return what a reader of any outcome has to know."""

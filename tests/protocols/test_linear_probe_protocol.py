@@ -153,3 +153,18 @@ def test_best_takes_the_higher_score_then_the_lower_loss_then_the_first():
     assert labelled.best([(0.5, 1.0), (0.7, 9.0), (0.6, 0.1)]) == 1
     assert labelled.best([(0.7, 1.0), (0.7, 0.5), (0.7, 0.5)]) == 1
     assert labelled.best([(float("nan"), 0.0), (0.1, 5.0)]) == 1
+
+
+def test_subgroups_of_the_task_are_compared(tmp_path):
+    store = write_store(tmp_path / "store")
+    keys = store.split("test").keys
+    (tmp_path / "who.csv").write_text("key,sex\n" + "".join(f"{key},{'fm'[int(key[-2:]) % 2]}\n" for key in keys))
+    groups = {"table": str(tmp_path / "who.csv"), "key": "key", "columns": {"sex": "category"}}
+    question = linear_probe.open(task_config(SETTINGS, subgroups=groups), SETTINGS, context_of(tmp_path, store))
+    found = question.floor("colour-histogram", None, 0)
+    assert found.details["subgroups"]["metric"] == "balanced_accuracy"
+    answer, truth = found.predictions["probability"].argmax(1), question.parts.scored.target_N
+    for row in found.details["subgroups"]["columns"]["sex"]["rows"]:
+        own = np.array(["fm"[int(key[-2:]) % 2] == row["group"] for key in found.predictions["key"]])
+        assert row["num"] == own.sum()
+        assert row["value"] == pytest.approx(balanced_accuracy_score(truth[own], answer[own]))
