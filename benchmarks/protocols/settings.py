@@ -6,15 +6,36 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmarks.protocols import retrieval, zero_shot
+from benchmarks.protocols import (
+    few_shot,
+    grounding,
+    knn,
+    linear_probe,
+    prompt_tuning,
+    retrieval,
+    survival,
+    zero_shot,
+)
 
 ProtocolSettings = Annotated[
     zero_shot.Config
-    | retrieval.Config,
+    | retrieval.Config
+    | linear_probe.Config
+    | knn.Config
+    | few_shot.Config
+    | prompt_tuning.Config
+    | grounding.Config
+    | survival.Config,
     Field(discriminator="name"),
 ]  # fmt: skip
 
 MODULES = {
     "zero_shot": zero_shot,
     "retrieval": retrieval,
+    "linear_probe": linear_probe,
+    "knn": knn,
+    "few_shot": few_shot,
+    "prompt_tuning": prompt_tuning,
+    "grounding": grounding,
+    "survival": survival,
 }
