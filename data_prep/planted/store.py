@@ -56,6 +56,10 @@ class PlantedSlide:
         """Return the number of mask pixels that are tumour."""
         return int((self.read_mask() == TUMOUR).sum())
 
+    def tumour_area(self) -> float:
+        """Return the tumour of the slide in level-0 pixels."""
+        return float(self.tumour_pixels()) * self.downsample**2
+
     def truth(self, coords_NX: NDArray[np.int64], side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the share of tumour and of tissue (N,) in squares of ``side`` level-0 pixels at ``coords_NX``."""
         mask = self.read_mask()
