@@ -6,15 +6,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmarks.protocols import retrieval, zero_shot
+from benchmarks.protocols import retrieval, slide_classification, slide_segmentation, zero_shot
 
 ProtocolSettings = Annotated[
     zero_shot.Config
-    | retrieval.Config,
+    | retrieval.Config
+    | slide_classification.Config
+    | slide_segmentation.Config,
     Field(discriminator="name"),
 ]  # fmt: skip
 
 MODULES = {
     "zero_shot": zero_shot,
     "retrieval": retrieval,
+    "slide_classification": slide_classification,
+    "slide_segmentation": slide_segmentation,
 }

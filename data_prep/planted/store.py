@@ -70,7 +70,7 @@ class PlantedSlide:
 
 
 def square_means(
-    mask_hw: NDArray[np.bool_], coords_NX: NDArray[np.int64], side: int, downsample: int
+    mask_hw: NDArray[np.bool_], coords_NX: NDArray[np.int64], side: int, downsample: float
 ) -> NDArray[np.float64]:
     """Exact mean (N,) of a mask over squares whose edges need not lie on mask pixels; outside the mask is False."""
     total = np.zeros((mask_hw.shape[0] + 1, mask_hw.shape[1] + 1))
