@@ -6,13 +6,24 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmarks.protocols import retrieval, slide_classification, slide_segmentation, zero_shot
+from benchmarks.protocols import (
+    concept_retrieval,
+    linking,
+    ner,
+    retrieval,
+    slide_classification,
+    slide_segmentation,
+    zero_shot,
+)
 
 ProtocolSettings = Annotated[
     zero_shot.Config
     | retrieval.Config
     | slide_classification.Config
-    | slide_segmentation.Config,
+    | slide_segmentation.Config
+    | concept_retrieval.Config
+    | linking.Config
+    | ner.Config,
     Field(discriminator="name"),
 ]  # fmt: skip
 
@@ -21,4 +32,7 @@ MODULES = {
     "retrieval": retrieval,
     "slide_classification": slide_classification,
     "slide_segmentation": slide_segmentation,
+    "concept_retrieval": concept_retrieval,
+    "linking": linking,
+    "ner": ner,
 }
