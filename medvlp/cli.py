@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from medvlp.cli_benchmark import benchmark, report
 from medvlp.cli_deid import deid
 from medvlp.cli_diagnose import diagnose
 from medvlp.cli_groups import DEIDENTIFIED, OUT, OVERWRITE, SET, config_app, export_app, graph_app
@@ -56,6 +57,8 @@ app.command()(deid)
 app.command()(link)
 app.command()(embed_cases)
 app.command()(survival)
+app.command()(benchmark)
+app.command()(report)
 app.add_typer(pairs_app, name="pairs")
 app.add_typer(slide_app, name="slide")
 

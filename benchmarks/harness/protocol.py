@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,6 +38,11 @@ class Context:
     store: PairsStore | None = None
 
 
+def draw_seed(digest: str) -> int:
+    """Return the seed of a question's bootstrap draws: the same for all systems, so that their differences pair."""
+    return int(hashlib.sha256(digest.encode()).hexdigest()[:8], 16)
+
+
 class Question(Protocol):
     """One task under one protocol, opened."""
 
@@ -57,6 +63,9 @@ class Question(Protocol):
         """Let a floor answer, of the protocol's ``FLOORS``, or ``FLOORS_OF_MODEL`` (``subject`` is that model)."""
         ...
 
+    # Protocols without a model (``ABILITIES`` empty) have ``system(name, seed) -> Outcome | Skipped`` in place of
+    # ``score``: one answer for each name in ``SYSTEMS``.
+
 
 class ProtocolModule(Protocol):
     """What a file in ``benchmarks/protocols`` offers, as module-level names."""
@@ -72,6 +81,11 @@ class ProtocolModule(Protocol):
 
     FLOORS_OF_MODEL: tuple[str, ...]
     """Floors made from each model, such as ``untrained``, ``text-only``, ``permuted-graph``, ``mean-pooling``."""
+
+    # Optional names, with what holds where a protocol lacks them:
+    #   SYSTEMS: tuple[str, ...] = ()          what it compares by itself, for a protocol that needs no model
+    #   PROMPTED: bool = True                  False: prompts play no part, so one prompt variant is enough
+    #   SEEDED: frozenset[str] | None = None   who depends on the seed, ``model`` standing for models; None: everybody
 
     def open(self, task: TaskConfig, settings: Any, context: Context) -> Question:
         """Read the data, check it, make the prompts. Raises what the user has to mend."""

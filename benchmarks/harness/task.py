@@ -18,8 +18,9 @@ class PairsData(Config):
 
     form: Literal["pairs"] = Field("pairs", description="Images with classes, texts and cases.")
     config: str | None = Field(None, description="Config of kind `pairs`; the store is made once below the output.")
-    set: list[str] = Field([], description="Overrides `a.b=c` of that config.")
-    store: str | None = Field(None, description="Folder of a ready pairs store, instead of `config`.")
+    set: list[str] = Field([], description="Overrides `a.b=c` of that config (or of `simulation`).")
+    simulation: str | None = Field(None, description="Config of kind `simulation`, instead of `config`.")
+    store: str | None = Field(None, description="Folder of a ready pairs store, instead of either.")
     already_deidentified: bool = Field(False, description="The user's word that its texts hold no identifying data.")
 
 
@@ -70,6 +71,7 @@ class TaskConfig(Config):
     licence: str = Field(description="Licence of the data.")
     homepage: str | None = Field(None, description="Where the data is.")
     defects: list[str] = Field([], description="What is known to be wrong with the set.")
+    dataset: str | None = Field(None, description="Its name in the table of what encoders have seen.")
     data: Data = Field(description="The images, slides or files.")
     graph: str | None = Field(None, description="Graph of this task instead of the grid's.")
     split: SplitName = Field("test", description="Split to score.")
