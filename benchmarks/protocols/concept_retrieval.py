@@ -1,7 +1,7 @@
 """Does a name held out of the gallery find its concept among all concepts of a graph?
 
-The split by name, the ranks and the TF-IDF floor are those of ``benchmarks.names``. The gallery is names alone, so a permuted
-hierarchy would change nothing: there is no such floor.
+The split by name, the ranks and the TF-IDF floor are those of ``benchmarks.names``. The gallery is names alone, so a
+permuted hierarchy would change nothing: there is no such floor.
 Shape legend: Q queries, U concepts of the gallery, S draws.
 """
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
+from benchmarks.harness.protocol import draw_seed
 from benchmarks.names.floors import tfidf_ranks
 from medvlp.config import Config as BaseConfig
 from medvlp.errors import ConfigError, DataError
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 ABILITIES = frozenset({"text"})
 FLOORS = ("tfidf", "random")
 FLOORS_OF_MODEL = ("untrained",)
+SEEDED = frozenset({"untrained"})
+PROMPTED = False
 
 TITLES = {"r@1": "R@1", "r@10": "R@10", "mrr": "MRR"}
 SEEN = "Names are held out of the gallery only: a model trained on all names of this graph has seen them."
@@ -86,8 +89,14 @@ class ConceptRetrieval:
 
     def score(self, subject: Subject, seed: int) -> Outcome | Skipped:
         """Rank concepts by the best cosine with one of their names; ``seed`` draws nothing."""
-        ranks = rank_names(lambda texts: subject.encode_texts(texts).astype(np.float32), self.graph, self.names)
-        return self._outcome(ranks.rank_Q)
+
+        def embed(texts: list[str]) -> NDArray[np.float32]:
+            order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # a batch is as long as its longest
+            out_ND = np.empty_like(sorted_ND := subject.encode_texts([texts[row] for row in order]), dtype=np.float32)
+            out_ND[order] = sorted_ND
+            return out_ND
+
+        return self._outcome(rank_names(embed, self.graph, self.names).rank_Q)
 
     def floor(self, name: str, subject: Subject | None, seed: int) -> Outcome | Skipped:
         """Character 3-grams, a random order (exactly), or random weights."""
@@ -121,7 +130,7 @@ class ConceptRetrieval:
 
     def _metrics(self, found: dict[str, Callable[[Any], Any]]) -> tuple[Metric, ...]:
         cases = [concept for concept, _ in self.names.heldout]
-        drawn = bootstrap.draws(found, cases, self.context.num_draws, int(self.digest[:8], 16))
+        drawn = bootstrap.draws(found, cases, self.context.num_draws, draw_seed(self.digest))
         chance = {"r@1": 1 / self.num_concepts, "r@10": min(1.0, 10 / self.num_concepts)}
         return tuple(
             Metric(name, TITLES[name], float(one(None)), drawn[name], self.num, self.num_cases, chance=chance.get(name))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
+from benchmarks.harness.protocol import draw_seed
 from benchmarks.linking.ncbi import by_heart, equal_names, linked_rows, peer_rows, without_names
 from benchmarks.linking.scores import Answers, cases, rights
 from benchmarks.protocols.annotated import Arm, Corpus, LinkerSettings, open_corpus
@@ -29,6 +30,8 @@ ABILITIES: frozenset[str] = frozenset()
 SYSTEMS: tuple[str, ...] = ("exact", "fuzzy", "all")
 FLOORS = ("equal-name", "by-heart", "scispacy")
 FLOORS_OF_MODEL: tuple[str, ...] = ()
+SEEDED: frozenset[str] = frozenset()
+PROMPTED = False
 
 CEILING = "A right concept without a cross-reference to the corpus's ids counts as wrong, for every system alike."
 
@@ -99,7 +102,7 @@ class Linking:
             name: (lambda w, value_N=value_N: mean_defined(value_N, w))  # type: ignore[misc]
             for name, (_, value_N) in found.items()
         }
-        drawn = bootstrap.draws(functions, self.case_N, self.context.num_draws, int(self.digest[:8], 16))
+        drawn = bootstrap.draws(functions, self.case_N, self.context.num_draws, draw_seed(self.digest))
         return tuple(
             Metric(name, title, float(functions[name](None)), drawn[name], self.num, self.num_cases)
             for name, (title, _) in found.items()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
+from benchmarks.harness.protocol import draw_seed
 from benchmarks.linking.scores import f1_statistics, span_counts
 from benchmarks.protocols.annotated import Arm, Corpus, LinkerSettings, open_corpus
 from medvlp.metrics import bootstrap
@@ -26,6 +27,8 @@ ABILITIES: frozenset[str] = frozenset()
 SYSTEMS: tuple[str, ...] = ("exact", "fuzzy", "all")
 FLOORS = ("every-name",)
 FLOORS_OF_MODEL: tuple[str, ...] = ()
+SEEDED: frozenset[str] = frozenset()
+PROMPTED = False
 
 TITLES = {"f1": "F1", "precision": "Precision", "recall": "Recall"}
 SPANS = {"strict": "same span", "overlap": "overlap"}
@@ -80,7 +83,7 @@ class Mentions:
         statistics = {
             f"{name}_{kind}": one for kind, count_N3 in counts.items() for name, one in f1_statistics(count_N3).items()
         }
-        drawn = bootstrap.draws(statistics, self.case_N, self.context.num_draws, int(self.digest[:8], 16))
+        drawn = bootstrap.draws(statistics, self.case_N, self.context.num_draws, draw_seed(self.digest))
         wanted = [f"{name}_{kind}" for kind in SPANS for name in TITLES]
         return tuple(
             Metric(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 ABILITIES = frozenset({"image", "text"})
 FLOORS = ("prior", "colour-histogram")
 FLOORS_OF_MODEL = ("mean-pooling", "untrained")
+SEEDED = frozenset({"untrained"})
 
 Pooling = Literal["tumour_ratio", "ratio_with_normal", "top_k", "mean", "lse", "mean_embedding"]
 _NO_DEV = "no development slides to choose a cut on"

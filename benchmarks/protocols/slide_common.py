@@ -17,6 +17,7 @@ from PIL import Image
 from pydantic import Field
 
 from benchmarks.harness.outcome import Metric, Skipped
+from benchmarks.harness.protocol import draw_seed
 from benchmarks.slides.embed import Cut, Tiles, embed_slides
 from benchmarks.slides.listing import SlideSet, open_set
 from benchmarks.slides.score import Asked, Smoothing, log_probabilities, pooled_cosines
@@ -234,7 +235,7 @@ class OpenSlides:
 
     def metrics(self, scores: Sequence[Score]) -> tuple[Metric, ...]:
         """Values and draws by case, the same draws for all systems of this question."""
-        seed = int(self.digest[:8], 16)
+        seed = draw_seed(self.digest)
         drawn = bootstrap.draws({one.name: one.function for one in scores}, self.cases, self.context.num_draws, seed)
         out = []
         for one in scores:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ABILITIES = frozenset({"image", "text"})
 FLOORS = ("prior", "colour-histogram")
 FLOORS_OF_MODEL = ("untrained",)
+SEEDED = frozenset({"untrained"})
 
 EVERYTHING = "The prior calls every tile tumour."
 _NO_DEV = "no outlined development slides to choose a threshold on"
