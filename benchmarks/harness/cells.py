@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _KEYS = ("task", "system", "seed", "variant")
 MODEL, FLOOR, SYSTEM = "model", "floor", "system"
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def all_cells(config: BenchmarkConfig, tasks: Mapping[str, TaskConfig]) -> list[
 
 def _without_model(config: BenchmarkConfig, task: str, label: str, module: Any) -> Iterator[Cell]:
     named = [(SYSTEM, name) for name in getattr(module, "SYSTEMS", ())]
-    named += [(FLOOR, name) for name in module.FLOORS if name in config.floors]
+    named += [(FLOOR, name) for name in module.FLOORS if _wanted(config, name)]
     for kind, name in named:
         for variant, seed in _repeats(config, module, name):
             yield Cell(task, label, kind, name, None, variant, seed)
@@ -125,9 +126,13 @@ def _of_model(config: BenchmarkConfig, task: str, label: str, module: Any, model
     for variant, seed in _repeats(config, module, MODEL):
         yield Cell(task, label, MODEL, model, None, variant, seed)
     for name in module.FLOORS_OF_MODEL:
-        if name in config.floors:
+        if _wanted(config, name):
             for variant, seed in _repeats(config, module, name):
                 yield Cell(task, label, FLOOR, name, model, variant, seed)
+
+
+def _wanted(config: BenchmarkConfig, floor: str) -> bool:
+    return floor in config.floors or ALL in config.floors
 
 
 def _repeats(config: BenchmarkConfig, module: Any, name: str) -> list[tuple[str, int]]:
@@ -146,8 +151,9 @@ def _check_names(config: BenchmarkConfig, tasks: Mapping[str, TaskConfig]) -> No
                 raise ConfigError("has other characters than letters, digits, _ and -", item=f"{place}: {name}")
     floors = {name for module in MODULES.values() for name in (*module.FLOORS, *module.FLOORS_OF_MODEL)}
     for name in config.floors:
-        if name not in floors:
-            raise ConfigError("is no floor", item=f"floors: {name}", remedy=f"use some of {', '.join(sorted(floors))}")
+        if name not in floors and name != ALL:
+            known = ", ".join([ALL, *sorted(floors)])
+            raise ConfigError("is no floor", item=f"floors: {name}", remedy=f"use some of {known}")
     taken = floors | {name for module in MODULES.values() for name in getattr(module, "SYSTEMS", ())}
     for name in config.models:
         if name in taken:

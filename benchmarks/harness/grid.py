@@ -38,7 +38,7 @@ class BenchmarkConfig(Config):
     title: str = Field("Benchmark", description="Heading of the leaderboard.")
     tasks: list[str] = Field(min_length=1, description="Task files: names in benchmarks/tasks, or paths.")
     models: dict[str, ModelEntry] = Field({}, description="Models to score, by the name they are shown under.")
-    floors: list[str] = Field(description="Floors to score wherever a protocol has them.")
+    floors: list[str] = Field(["all"], description="Floors to score wherever a protocol has them; `all` is every one.")
     prompts: dict[str, PromptConfig | None] = Field(
         {"task": None}, min_length=1, description="Prompt variants; null is the task's."
     )
@@ -170,8 +170,8 @@ def _prepare(
             _say(f"data of {name}")
             path = prepare_store(task.data, graph, folder)
         store = opened.store(path)
-        check(name, task, store, None if graph is None else opened.graph(graph))
-        ready[name] = ReadyTask(task, path, graph, leaks.of_store(store, task.split, out / "leaks"))
+        rows = check(name, task, store, None if graph is None else opened.graph(graph))
+        ready[name] = ReadyTask(task, path, graph, leaks.of_store(store, task.split, out / "leaks"), rows)
     return ready
 
 

@@ -10,7 +10,9 @@ from benchmarks.leaks.contamination import contamination, read_table
 from benchmarks.leaks.inputs import sides_of_store
 from benchmarks.leaks.report import LeakReport, compare
 from medvlp.data.pairs import SPLITS, PairsStore
+from medvlp.errors import MedvlpError
 from medvlp.io import read_json, write_json
+from medvlp.loading import has_scheme
 from medvlp.zeroshot.evaluate import trained_on
 
 if TYPE_CHECKING:
@@ -57,7 +59,10 @@ def of_model(
         source: What the model was opened from.
     """
     state, lines = (UNKNOWN, []) if found is None else (found["state"], list(found["lines"]))
-    learned_from = trained_on(source)
+    try:
+        learned_from = trained_on(source)
+    except MedvlpError:
+        learned_from = None  # a run without a checkpoint fails in its own cell
     if learned_from is not None:
         same = store is not None and learned_from == store.digest
         lines.append(
@@ -67,7 +72,11 @@ def of_model(
         )
         state = state if same or state == LEAK else UNKNOWN
         return {"state": state, "lines": lines}
-    known = contamination(_encoder(source), task.dataset or task_name)
+    encoder = _published(source)
+    if encoder is None:
+        lines.append("what the model learned from is not known: a local file or folder that does not say")
+        return {"state": state if state == LEAK else UNKNOWN, "lines": lines}
+    known = contamination(encoder, task.dataset or task_name)
     lines.append(f"{known.encoder} and {known.dataset}: {known.answer} ({known.source})")
     if known.answer == "trained on it":
         state = LEAK
@@ -76,9 +85,9 @@ def of_model(
     return {"state": state, "lines": lines}
 
 
-def _encoder(source: str) -> str:
-    """The published name inside a source: the layout (``keep:PATH``), or the last word of a hub name."""
+def _published(source: str) -> str | None:
+    """The published name in a source: its layout (``keep:PATH``) or the last word of a hub name; None for a path."""
     scheme, _, rest = source.partition(":")
-    if rest and scheme in read_table().encoders:
+    if scheme in read_table().encoders:
         return scheme
-    return (rest or source).rstrip("/").rpartition("/")[2].partition("@")[0] or source
+    return rest.rstrip("/").rpartition("/")[2] if has_scheme(source) else None

@@ -4,9 +4,11 @@
 (S,) of each metric and the predictions. ::
 
     format      "medvlp-benchmark-record-1"
+    title       of the grid
     digest      of everything the record was made from; null in a failed one, which is tried again
     asked       of what is known before anything is opened: the settings of task, protocol, system, grid
-    task        name, title, protocol, label, split, mode, num, num_cases, digest, citation, licence, homepage, defects
+    task        name, title, protocol, label, split, mode, num, num_cases, digest, rows_sha256 (what ``expect.sha256``
+                freezes), citation, licence, homepage, defects
     system      id, name, kind (model | floor | system), of (the floor's model, or null), title, source, weights_sha256,
                 knowledge; a system is what a protocol without models compares
     variant     name of the prompt variant

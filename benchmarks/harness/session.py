@@ -39,12 +39,14 @@ class ReadyTask:
         store: Folder of its pairs store, or None.
         graph: Folder of its graph, or None.
         leaks: What its splits share; None without a store.
+        rows_sha256: Digest of keys, cases and truth of the scored rows; None without a store.
     """
 
     config: TaskConfig
     store: Path | None
     graph: Path | None
     leaks: dict[str, Any] | None
+    rows_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,7 @@ class Session:
     ) -> dict[str, Any]:
         value = {
             "format": record.FORMAT,
+            "title": self.plan.config.title,
             "asked": asked(self.plan, cell),
             "task": self._task_part(cell, question),
             "system": _system_part(cell, model),
@@ -201,6 +204,7 @@ class Session:
             "num": None if question is None else question.num,
             "num_cases": None if question is None else question.num_cases,
             "digest": None if question is None else question.digest,
+            "rows_sha256": self.plan.tasks[cell.task].rows_sha256,
             "citation": config.citation,
             "licence": config.licence,
             "homepage": config.homepage,

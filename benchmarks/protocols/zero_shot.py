@@ -112,7 +112,7 @@ class Question:
         return sha256_json(
             [
                 self.asked.store.digest,
-                self.asked.task.digest,
+                [self.asked.task.mode, self.asked.task.columns, self.asked.task.digest],
                 None if development is None else development.digest,
                 self.asked.prompts.digest,
                 self.asked.concepts,

@@ -77,7 +77,7 @@ tasks: [{folder}/squares.yaml]
 models:
   a: {{source: {world}/a}}
   b: {{source: {world}/b}}
-floors: [prior, colour-histogram, random, untrained, text-only, permuted-graph]
+floors: [all]
 num_draws: 60
 """
 PROTOCOLS = "protocols: [{name: zero_shot, prompt_draws: 3}, {name: retrieval}]"

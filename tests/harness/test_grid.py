@@ -140,6 +140,10 @@ def test_a_model_that_fails_does_not_stop_the_others(world, tmp_path, write_grid
     assert states["prior"] is None
     assert "absent" in states["a"]
     assert "\n" not in states["a"]
+    (tmp_path / "absent").mkdir()  # a run that has not saved anything yet
+    assert command(["benchmark", str(grid), "--out", str(out), *broken]) == 1
+    assert "failed 1" in capsys.readouterr().out
+    (tmp_path / "absent").rmdir()
     shutil.copytree(world / "a", tmp_path / "absent")
     assert command(["benchmark", str(grid), "--out", str(out), *broken]) == 0
     assert "scored 1, found done 2" in capsys.readouterr().out

@@ -1,0 +1,40 @@
+"""A small open_clip model with random weights in a folder that open_clip, CLIP_benchmark and this library all open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medvlp import torchvision_guard
+from medvlp.encoders.weights import write_state_dict
+from medvlp.io import atomic_folder, require, write_json
+
+_MEAN, _STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
+TINY: dict[str, Any] = {
+    "embed_dim": 24,
+    "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
+}
+"""For tests."""
+SMALL: dict[str, Any] = {
+    "embed_dim": 256,
+    "vision_cfg": {"image_size": 224, "layers": 6, "width": 192, "patch_size": 32},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 3},
+}
+"""Light enough that reading images is a large part of the time, as it is for large networks on an accelerator."""
+
+
+def write_model(folder: Path, architecture: dict[str, Any], seed: int) -> Path:
+    """Build open_clip's own class with the weights of a seed and write ``folder``, whole or not at all."""
+    torchvision_guard.install()
+    clip: Any = require("open_clip", "clip").model.CLIP
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = clip(**architecture)
+    preprocess = {"mean": _MEAN, "std": _STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+    with atomic_folder(folder) as partial:
+        write_json(partial / "open_clip_config.json", {"model_cfg": architecture, "preprocess_cfg": preprocess})
+        write_state_dict(partial / "open_clip_model.safetensors", model.state_dict())
+    return folder
