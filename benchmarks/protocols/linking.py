@@ -40,6 +40,7 @@ class Config(LinkerSettings):
     """Settings of linking."""
 
     name: Literal["linking"] = Field(description="Given mentions to concepts.")
+    scispacy: bool = Field(False, description="Also score scispaCy's candidates; its index takes a minute and more.")
 
 
 class Linking:
@@ -47,8 +48,9 @@ class Linking:
 
     prompts_digest: str | None = None
 
-    def __init__(self, corpus: Corpus, context: Context) -> None:
+    def __init__(self, corpus: Corpus, context: Context, scispacy: bool) -> None:
         self.corpus, self.context, self.digest = corpus, context, corpus.digest
+        self.scispacy = scispacy
         self.truth = Truth.of(corpus.graph, [*corpus.train, *corpus.scored])
         self.case_N = cases(corpus.scored)
         self.num, self.num_cases = len(self.case_N), len(set(self.case_N))
@@ -73,6 +75,8 @@ class Linking:
         if name == "by-heart":
             return Outcome(self._metrics(by_heart(corpus.train, corpus.scored), None), limits=(CEILING,))
         assert name == "scispacy", name
+        if not self.scispacy:
+            return Skipped("its index takes a minute and more to build; set `scispacy: true` in the task")
         try:
             index = corpus.folder / f"scispacy-light-{corpus.identity[:12]}.index"
             exact = corpus.base.sibling(tiers=["exact"])
@@ -111,4 +115,4 @@ class Linking:
 
 def open(task: TaskConfig, settings: Config, context: Context) -> Linking:
     """Read the corpus; see :func:`open_corpus` for what is refused."""
-    return Linking(open_corpus(task, settings, context), context)
+    return Linking(open_corpus(task, settings, context), context, settings.scispacy)

@@ -172,6 +172,7 @@ def test_linking_scores_as_its_benchmark(corpus):
     floors = {name: question.floor(name, None, 0) for name in ("equal-name", "by-heart")}
     assert values(floors["equal-name"])["accuracy"] == 0.25
     assert values(floors["by-heart"])["accuracy"] == 0.5
+    assert "set `scispacy: true`" in question.floor("scispacy", None, 0).reason
     assert question.system("all", 0).details["ceiling"] == 0.75
     assert len(list((corpus / "cache" / "linking").glob("fit-*.json"))) == 2
 
