@@ -180,12 +180,13 @@ class OpenSlides:
         For slides of a list the histogram of a whole slide is fitted on training slides (else those of
         ``fit_split``), so there is one value per slide.
         """
+        from benchmarks.harness.data import quiet
         from benchmarks.slides.arms import fit_colours, prepare_training
 
         tiles = self.tiles(None)
         if self.found.planted is not None:
             stores = self.context.folder / "slides" / f"stores-{self.found.digest[:16]}"
-            with Locks(self.context.folder / "slides" / "locks" / stores.name).guard():
+            with Locks(self.context.folder / "slides" / "locks" / stores.name).guard(), quiet():
                 store = prepare_training(self.found.planted, self.found.digest, stores)
             answer = fit_colours(store, list(self.asked.prompts.classes))
             logs = log_probabilities(self.asked, [answer(one.colour_NF) for one in tiles])
