@@ -7,12 +7,17 @@ from typing import Annotated
 from pydantic import Field
 
 from benchmarks.protocols import (
+    concept_retrieval,
     few_shot,
     grounding,
     knn,
     linear_probe,
+    linking,
+    ner,
     prompt_tuning,
     retrieval,
+    slide_classification,
+    slide_segmentation,
     survival,
     zero_shot,
 )
@@ -25,7 +30,12 @@ ProtocolSettings = Annotated[
     | few_shot.Config
     | prompt_tuning.Config
     | grounding.Config
-    | survival.Config,
+    | survival.Config
+    | slide_classification.Config
+    | slide_segmentation.Config
+    | concept_retrieval.Config
+    | linking.Config
+    | ner.Config,
     Field(discriminator="name"),
 ]  # fmt: skip
 
@@ -38,4 +48,9 @@ MODULES = {
     "prompt_tuning": prompt_tuning,
     "grounding": grounding,
     "survival": survival,
+    "slide_classification": slide_classification,
+    "slide_segmentation": slide_segmentation,
+    "concept_retrieval": concept_retrieval,
+    "linking": linking,
+    "ner": ner,
 }
