@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.harness.protocols.settings import MODULES
 from benchmarks.harness.record import RECORDS
-from benchmarks.protocols.settings import MODULES
 from medvlp.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -68,7 +68,7 @@ class Question(Protocol):
 
 
 class ProtocolModule(Protocol):
-    """What a file in ``benchmarks/protocols`` offers, as module-level names."""
+    """What a file in ``benchmarks/harness/protocols`` offers, as module-level names."""
 
     Config: type[Any]
     """Settings: a ``medvlp.config.Config`` with ``name: Literal[...]``."""

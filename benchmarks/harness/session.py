@@ -13,7 +13,7 @@ from benchmarks.harness.cells import FLOOR, MODEL, Cell, Invocation, protocols_o
 from benchmarks.harness.data import told_of
 from benchmarks.harness.outcome import Outcome, Skipped
 from benchmarks.harness.protocol import Context, Question
-from benchmarks.protocols.settings import MODULES
+from benchmarks.harness.protocols.settings import MODULES
 from medvlp import __version__
 from medvlp.config import resolve_path
 from medvlp.data.pairs import PairsStore

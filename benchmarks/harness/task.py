@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from benchmarks.protocols.settings import ProtocolSettings
+from benchmarks.harness.protocols.settings import ProtocolSettings
 from medvlp.config import Config
 from medvlp.zeroshot.prompts import PromptConfig
 

@@ -1,6 +1,6 @@
 """Scores of every slide by every pooling, with and without smoothing; fitted is on development slides alone.
 
-The harness scores slides by the same functions (``benchmarks.protocols``).
+The harness scores slides by the same functions (``benchmarks.harness.protocols``).
 
 Shape legend: N tiles, K prompted classes, J answers (tumour classes, then normal), D embedding size, T thresholds.
 """

@@ -8,7 +8,7 @@ from benchmarks.harness.cells import all_cells, choose
 from benchmarks.harness.data import read_task
 from benchmarks.harness.grid import run
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
-from benchmarks.protocols.settings import MODULES
+from benchmarks.harness.protocols.settings import MODULES
 from medvlp.config import load
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from benchmarks.harness.outcome import Skipped
 from benchmarks.harness.protocol import Context
+from benchmarks.harness.protocols import retrieval
 from benchmarks.harness.subjects import ModelEntry, Subject, open_subject
 from benchmarks.harness.task import TaskConfig
-from benchmarks.protocols import retrieval
 from medvlp.data.pairs import PairsStore, Row, Text
 from medvlp.errors import DataError
 from medvlp.io import read_json

@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.harness.outcome import Outcome, Skipped
 from benchmarks.harness.protocol import Context
+from benchmarks.harness.protocols import zero_shot
 from benchmarks.harness.subjects import ModelEntry, open_subject
 from benchmarks.harness.task import TaskConfig
-from benchmarks.protocols import zero_shot
 from medvlp.data.pairs import PairsStore
 from medvlp.knowledge.graph import DiseaseGraph
 from medvlp.metrics import classification, hierarchy

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.harness.protocol import Context
+from benchmarks.harness.protocols.labelled import Inputs, Parts
 from benchmarks.harness.task import PairsData, TaskConfig
-from benchmarks.protocols.labelled import Inputs, Parts
 from medvlp.data.pairs import PairsStore, Row, Text
 from medvlp.ledger import Ledger
 from medvlp.zeroshot.task import Task

@@ -8,9 +8,9 @@ from protocols.protocol_cases import context_of, drawn, means_of, relabelled, ta
 from pydantic import ValidationError
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 
-from benchmarks.protocols import few_shot
-from benchmarks.protocols.few_shot import Config, FewShotQuestion, prototype_scores
-from benchmarks.protocols.linear_probe import probabilities
+from benchmarks.harness.protocols import few_shot
+from benchmarks.harness.protocols.few_shot import Config, FewShotQuestion, prototype_scores
+from benchmarks.harness.protocols.linear_probe import probabilities
 from medvlp.errors import DataError
 from medvlp.finetune.config import Probe
 from medvlp.finetune.few_shot import draw, subset

@@ -6,9 +6,9 @@ from PIL import Image
 from protocols.protocol_cases import COLOURS, ColourEncoder, Subject, context_of, means_of, task_config
 
 from benchmarks.harness.outcome import Skipped
-from benchmarks.protocols import grounding, labelled
-from benchmarks.protocols.grounding import Config, bump, fit_threshold, unit_range, values
-from benchmarks.protocols.occlusion import occluded, occlusion_maps
+from benchmarks.harness.protocols import grounding, labelled
+from benchmarks.harness.protocols.grounding import Config, bump, fit_threshold, unit_range, values
+from benchmarks.harness.protocols.occlusion import occluded, occlusion_maps
 from medvlp.data.pairs import PairsStore, Row, Text
 from medvlp.errors import DataError
 

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from benchmarks.protocols import knn
-from benchmarks.protocols.knn import Config, NeighbourQuestion, choose, votes
+from benchmarks.harness.protocols import knn
+from benchmarks.harness.protocols.knn import Config, NeighbourQuestion, choose, votes
 from medvlp.errors import DataError
 
 

@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from benchmarks.harness.outcome import Skipped
-from benchmarks.protocols import labelled, linear_probe
-from benchmarks.protocols.linear_probe import Config, ProbeQuestion, choose, probabilities
+from benchmarks.harness.protocols import labelled, linear_probe
+from benchmarks.harness.protocols.linear_probe import Config, ProbeQuestion, choose, probabilities
 from medvlp.errors import DataError
 
 SETTINGS = Config(name="linear_probe")

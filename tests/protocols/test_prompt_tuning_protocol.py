@@ -10,9 +10,9 @@ from sklearn.metrics import balanced_accuracy_score
 from tiny_models import tiny_model, write_bert
 
 from benchmarks.harness.outcome import Skipped
-from benchmarks.protocols import labelled, prompt_tuning
-from benchmarks.protocols.prompt_tuning import Config
-from benchmarks.protocols.tuning import ContextTokens, ShiftedVectors, tune
+from benchmarks.harness.protocols import labelled, prompt_tuning
+from benchmarks.harness.protocols.prompt_tuning import Config
+from benchmarks.harness.protocols.tuning import ContextTokens, ShiftedVectors, tune
 from medvlp.errors import DataError, TrainingError
 from medvlp.zeroshot.classifier import class_vectors, classify, classify_multi, embed_images
 

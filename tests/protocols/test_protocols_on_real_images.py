@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from protocols.protocol_cases import context_of, means_of, task_config
 
-from benchmarks.protocols import few_shot, knn, linear_probe
+from benchmarks.harness.protocols import few_shot, knn, linear_probe
 from medvlp.data.pairs import PairsStore, Row, Text
 
 ROOT = Path(os.environ.get("MEDVLP_DATA", "")) / "path_mini" / "lc25000"

@@ -13,13 +13,13 @@ from tiny_models import tiny_model, write_bert
 
 from benchmarks.harness.outcome import Skipped
 from benchmarks.harness.protocol import Context, draw_seed
+from benchmarks.harness.protocols import slide_classification, slide_segmentation
+from benchmarks.harness.slides import open_set
 from benchmarks.harness.subjects import Subject
 from benchmarks.harness.task import SlidesData, TaskConfig
-from benchmarks.protocols import slide_classification, slide_segmentation
 from benchmarks.slides.config import SlidesBenchmarkConfig
 from benchmarks.slides.embed import embed_set
 from benchmarks.slides.embed import open_set as open_planted_set
-from benchmarks.slides.listing import open_set
 from benchmarks.slides.masks import read_mask
 from benchmarks.slides.outlines import dice_of
 from benchmarks.slides.score import Asked, score_model

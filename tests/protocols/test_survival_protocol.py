@@ -9,8 +9,8 @@ from protocols.protocol_cases import context_of
 from pydantic import ValidationError
 
 from benchmarks.harness.outcome import Skipped
+from benchmarks.harness.protocols import survival
 from benchmarks.harness.task import FilesData, TaskConfig
-from benchmarks.protocols import survival
 from medvlp.config import load_as
 from medvlp.errors import ConfigError, DataError
 from medvlp.finetune.survival import cross_validate

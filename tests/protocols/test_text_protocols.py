@@ -10,10 +10,10 @@ from linking_cases import write_linking
 
 from benchmarks.harness.outcome import Skipped
 from benchmarks.harness.protocol import Context
+from benchmarks.harness.protocols import concept_retrieval, linking, ner
 from benchmarks.harness.subjects import Subject
 from benchmarks.harness.task import TaskConfig
 from benchmarks.names.floors import tfidf_ranks
-from benchmarks.protocols import concept_retrieval, linking, ner
 from medvlp.errors import ConfigError, DataError
 from medvlp.knowledge.graph import DiseaseGraph
 from medvlp.metrics import bootstrap

@@ -3,8 +3,8 @@
 import numpy as np
 
 from benchmarks.harness.protocol import Context
+from benchmarks.harness.protocols import grounding
 from benchmarks.harness.task import PairsData, TaskConfig
-from benchmarks.protocols import grounding
 from data_prep.simulation.side_files import read_masks, read_scenes
 
 

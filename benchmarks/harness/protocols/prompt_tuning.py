@@ -1,7 +1,7 @@
 """Prompt tuning on a few images per class, in the manner of PathPT: towers frozen, a learned context for each class.
 
 PathPT tunes 32 context vectors per class and a network over the tiles of a slide; here single images are asked, so the
-context alone is learned (``benchmarks.protocols.tuning``). Class texts come from the prompts of the cell: with names,
+context alone is learned (``tuning``). Class texts come from the prompts of the cell: with names,
 definitions and paths of a graph they carry its knowledge into the start. Beside it stand the score before tuning, and
 the mean of each class's text vector and image prototype, which needs no training. When to stop is decided on
 development images, as many per class as there are shots.
@@ -19,11 +19,11 @@ import numpy as np
 from pydantic import Field
 
 from benchmarks.harness.outcome import Outcome, Skipped
-from benchmarks.protocols import labelled, tuning
-from benchmarks.protocols.few_shot import prototype_scores
-from benchmarks.protocols.labelled import Floats, Inputs, Parts
-from benchmarks.protocols.linear_probe import probabilities
-from benchmarks.protocols.shots import Shots, ShotsQuestion, metrics_of, score_answers
+from benchmarks.harness.protocols import labelled, tuning
+from benchmarks.harness.protocols.few_shot import prototype_scores
+from benchmarks.harness.protocols.labelled import Floats, Inputs, Parts
+from benchmarks.harness.protocols.linear_probe import probabilities
+from benchmarks.harness.protocols.shots import Shots, ShotsQuestion, metrics_of, score_answers
 from medvlp.errors import ConfigError
 from medvlp.finetune.config import Probe
 from medvlp.finetune.few_shot import draw, subset

@@ -15,8 +15,8 @@ from pydantic import Field
 from benchmarks.harness.features import features
 from benchmarks.harness.outcome import Floats, Metric, Outcome, Skipped
 from benchmarks.harness.protocol import Context, draw_seed
-from benchmarks.protocols import zero_shot_details as detail
-from benchmarks.protocols.zero_shot_metrics import LEAD, score
+from benchmarks.harness.protocols import zero_shot_details as detail
+from benchmarks.harness.protocols.zero_shot_metrics import LEAD, score
 from medvlp.config import Config as BaseConfig
 from medvlp.errors import DataError
 from medvlp.io import sha256_json

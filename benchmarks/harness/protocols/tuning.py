@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmarks.protocols.labelled import Floats
+from benchmarks.harness.protocols.labelled import Floats
 from medvlp.encoders.text import TextEncoder, num_positions, pool
 from medvlp.errors import TrainingError
 from medvlp.model import DualEncoder

@@ -13,9 +13,9 @@ from pydantic import Field
 
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
 from benchmarks.harness.protocol import draw_seed
+from benchmarks.harness.protocols.annotated import Arm, Corpus, LinkerSettings, open_corpus
 from benchmarks.linking.ncbi import by_heart, equal_names, linked_rows, peer_rows, without_names
 from benchmarks.linking.scores import Answers, cases, rights
-from benchmarks.protocols.annotated import Arm, Corpus, LinkerSettings, open_corpus
 from data_prep.text.linking.fit import Truth
 from medvlp.errors import MissingExtraError
 from medvlp.metrics import bootstrap

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from benchmarks.protocols import labelled
-from benchmarks.protocols.labelled import Floats, Inputs, LabelledQuestion, Parts
+from benchmarks.harness.protocols import labelled
+from benchmarks.harness.protocols.labelled import Floats, Inputs, LabelledQuestion, Parts
 from medvlp.config import Config as BaseConfig
 from medvlp.errors import DataError
 from medvlp.finetune.config import Probe

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmarks.protocols import (
+from benchmarks.harness.protocols import (
     concept_retrieval,
     few_shot,
     grounding,

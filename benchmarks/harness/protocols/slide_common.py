@@ -18,8 +18,8 @@ from pydantic import Field
 
 from benchmarks.harness.outcome import Metric, Skipped
 from benchmarks.harness.protocol import draw_seed
+from benchmarks.harness.slides import SlideSet, open_set
 from benchmarks.slides.embed import Cut, Tiles, embed_slides
-from benchmarks.slides.listing import SlideSet, open_set
 from benchmarks.slides.score import Asked, Smoothing, log_probabilities, pooled_cosines
 from data_prep.slides.locks import Locks
 from medvlp import __version__

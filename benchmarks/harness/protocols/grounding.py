@@ -1,6 +1,6 @@
 """Grounding: whether a model's map of a text lies where the mask of that class is.
 
-A model brings its own maps, or gets occlusion maps (``benchmarks.protocols.occlusion``). Pointing game and contrast
+A model brings its own maps, or gets occlusion maps (``occlusion``). Pointing game and contrast
 need no threshold; Dice and IoU cut each map, scaled to 0 .. 1 over its image, at one threshold that is fitted on the
 task's ``fit_split``.
 
@@ -20,10 +20,10 @@ from pydantic import Field
 
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
 from benchmarks.harness.protocol import draw_seed
-from benchmarks.protocols import labelled
-from benchmarks.protocols.labelled import Floats
-from benchmarks.protocols.masks import Item, Mask, items_of, read_masks
-from benchmarks.protocols.occlusion import occlusion_maps
+from benchmarks.harness.protocols import labelled
+from benchmarks.harness.protocols.labelled import Floats
+from benchmarks.harness.protocols.masks import Item, Mask, items_of, read_masks
+from benchmarks.harness.protocols.occlusion import occlusion_maps
 from medvlp.config import Config as BaseConfig
 from medvlp.config import resolve_path
 from medvlp.errors import DataError

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from benchmarks.harness.outcome import Outcome, Skipped
-from benchmarks.protocols.slide_common import OpenSlides, Score, SlideSettings, Values, untrained
+from benchmarks.harness.protocols.slide_common import OpenSlides, Score, SlideSettings, Values, untrained
 from benchmarks.slides.outlines import dice_of, dice_of_everything
 from benchmarks.slides.score import THRESHOLDS, areas_of, rule_of
 from medvlp.errors import ConfigError, DataError

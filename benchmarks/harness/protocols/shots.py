@@ -14,8 +14,8 @@ from pydantic import Field, field_validator
 
 from benchmarks.harness.outcome import Metric, Outcome
 from benchmarks.harness.protocol import draw_seed
-from benchmarks.protocols import labelled
-from benchmarks.protocols.labelled import Floats, LabelledQuestion, Parts
+from benchmarks.harness.protocols import labelled
+from benchmarks.harness.protocols.labelled import Floats, LabelledQuestion, Parts
 from medvlp.config import Config as BaseConfig
 from medvlp.finetune.few_shot import draw, mean_over_seeds, subset
 from medvlp.finetune.probe import refuse_absent

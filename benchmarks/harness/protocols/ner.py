@@ -14,8 +14,8 @@ from pydantic import Field
 
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
 from benchmarks.harness.protocol import draw_seed
+from benchmarks.harness.protocols.annotated import Arm, Corpus, LinkerSettings, open_corpus
 from benchmarks.linking.scores import f1_statistics, span_counts
-from benchmarks.protocols.annotated import Arm, Corpus, LinkerSettings, open_corpus
 from medvlp.metrics import bootstrap
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from benchmarks.protocols.labelled import Floats
+from benchmarks.harness.protocols.labelled import Floats
 
 if TYPE_CHECKING:
     from benchmarks.harness.subjects import Subject

@@ -15,10 +15,10 @@ import numpy as np
 from pydantic import Field
 
 from benchmarks.harness.outcome import Outcome
-from benchmarks.protocols import labelled
-from benchmarks.protocols.labelled import Floats, Inputs, Parts
-from benchmarks.protocols.linear_probe import probabilities
-from benchmarks.protocols.shots import Shots, ShotsQuestion
+from benchmarks.harness.protocols import labelled
+from benchmarks.harness.protocols.labelled import Floats, Inputs, Parts
+from benchmarks.harness.protocols.linear_probe import probabilities
+from benchmarks.harness.protocols.shots import Shots, ShotsQuestion
 from medvlp.errors import DataError
 from medvlp.finetune.config import Probe
 from medvlp.finetune.few_shot import draw, subset

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from benchmarks.harness.outcome import Outcome, Skipped
-from benchmarks.protocols.slide_common import OpenSlides, Score, Share, SlideSettings, Values, untrained
+from benchmarks.harness.protocols.slide_common import OpenSlides, Score, Share, SlideSettings, Values, untrained
 from benchmarks.slides.score import MEAN_EMBEDDING, POOLINGS, rule_of, score_method
 from medvlp.metrics import classification, curves
 from medvlp.zeroshot.slide import RATIOS, TRIED_K

@@ -21,7 +21,7 @@ from benchmarks.harness.features import features
 from benchmarks.harness.groups import by_group
 from benchmarks.harness.outcome import Metric, Outcome, Skipped
 from benchmarks.harness.protocol import draw_seed
-from benchmarks.protocols.zero_shot_details import lead_statistic
+from benchmarks.harness.protocols.zero_shot_details import lead_statistic
 from medvlp.config import Config
 from medvlp.errors import DataError
 from medvlp.finetune.few_shot import subset
