@@ -14,10 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from benchmarks.slides.embed import Slide
 from benchmarks.slides.masks import Mask, read_mask
+from data_prep.pairs.standard.slide_sets import SlideSource, list_slides
 from data_prep.planted.config import PlantedSlidesConfig
 from data_prep.planted.store import PlantedSlides, square_means
 from data_prep.slides.locks import Locks
-from medvlp.config import import_from_checkout, load, resolve_path
+from medvlp.config import load, resolve_path
 from medvlp.errors import ConfigError, DataError
 from medvlp.io import MANIFEST, read_json, sha256_json
 
@@ -159,14 +160,13 @@ def _planted(found: PlantedSlides) -> SlideSet:
 
 
 def _adapter(source: dict[str, object]) -> tuple[list[dict[str, Any]], list[str]]:
-    sets = import_from_checkout("data_prep.standard.slide_sets")
     try:
-        chosen = TypeAdapter(sets.SlideSource).validate_python(source)
+        chosen: Any = TypeAdapter(SlideSource).validate_python(source)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(["data.source", *(str(part) for part in first["loc"])])
         raise ConfigError(first["msg"], item=where, remedy="see the adapter's settings") from None
-    listing = sets.list_slides(chosen)
+    listing = list_slides(chosen)
     names = ("key", "path", "label", "split", "mask")
     rows = [{name: getattr(row, name) for name in names} | {"case": row.case or row.key} for row in listing.rows]
     limits = [f"{what}: {count}." for what, count in listing.notes.items()]
