@@ -151,6 +151,8 @@ def test_floors_of_a_model(world, subject, tmp_path):
     assert np.array_equal(places_only.predictions["probability"], plain.score(subject, 0).predictions["probability"])
     unplaced = ask(world, tmp_path, prompts={"num_paths": 0}, class_concepts={c: [] for c in question.asked.classes})
     assert isinstance(unplaced.floor("permuted-graph", subject, 0), Skipped)
+    findings = ask(world, tmp_path, mode="multi", prompts={"num_paths": 0})  # no hierarchy score in this mode
+    assert isinstance(findings.floor("permuted-graph", subject, 0), Skipped)
 
 
 def test_nothing_is_fitted_where_there_is_no_development_part(world, subject, tmp_path):

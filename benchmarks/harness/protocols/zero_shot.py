@@ -205,7 +205,8 @@ class Question:
         if graph is None:
             return Skipped("there is no graph to permute")
         in_prompts = wording.num_paths > 0 and wording.file is None
-        if not in_prompts and detail.hierarchy(graph, self.asked) is None:
+        in_scores = self.asked.task.mode == "single" and detail.hierarchy(graph, self.asked) is not None
+        if not in_prompts and not in_scores:
             return Skipped("neither prompts nor scores use the hierarchy")
         other = _permuted_graph(graph, seed)
         classes = {label: self.asked.concepts[label] for label in self.asked.classes}
