@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness.record import FORMAT
+from benchmarks.harness.grid import INDEX
+from benchmarks.harness.record import FORMAT, RECORDS
 from medvlp.errors import DataError
 from medvlp.io import read_json
 from medvlp.metrics.paired import Measured
@@ -26,7 +27,7 @@ class Row:
 
     Attributes:
         name: The system's name.
-        kind: ``model`` or ``floor``.
+        kind: ``model``, ``system`` (what a protocol without models compares) or ``floor``.
         of: The model a floor was made from, or None.
         records: One record per seed, in order of the seeds; their metrics are named alike.
         measured: Every metric that has a value on all seeds: values by seed, and their mean on every draw.
@@ -46,10 +47,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """One question, a task under a protocol and a prompt variant, with everybody who was asked it."""
+    """One question, a task under a protocol (``label``) and a prompt variant, with everybody who was asked it."""
 
     name: str
-    protocol: str
+    label: str
     variant: str
     rows: tuple[Row, ...]
 
@@ -71,13 +72,22 @@ class Group:
 
 
 def read_records(out: Path) -> list[tuple[Path, Record]]:
-    """Return every record below a folder, with its file.
+    """Return every record of the grid that a folder was last used for, with its file, in the order of its cells.
+
+    Records of cells that are no longer in that grid stay on disk and are not returned.
 
     Raises:
         DataError: If there is none, or a file is no record of this format.
     """
+    index = out / INDEX
+    if index.is_file():
+        files = [out / cell["record"] for cell in read_json(index)["cells"]]
+    else:
+        files = sorted((out / RECORDS).rglob("*.json"))
     found = []
-    for file in sorted((out / "records").rglob("*.json")):
+    for file in files:
+        if not file.is_file():
+            continue
         record = read_json(file)
         if not isinstance(record, dict) or record.get("format") != FORMAT:
             raise DataError("is no record of a benchmark", item=file, remedy="remove it, or run the benchmark again")
@@ -97,23 +107,25 @@ def gather(records: Iterable[tuple[Path, Record]]) -> list[Group]:
     """
     questions: dict[tuple[str, str, str], dict[tuple[str, str | None, str], list[tuple[Path, Record]]]] = {}
     for file, record in records:
-        if record.get("failed") is not None:
+        if record["failed"] is not None:
             continue
         task, system = record["task"], record["system"]
-        question = questions.setdefault((task["name"], task["protocol"], record["variant"]), {})
+        question = questions.setdefault((task["name"], task["label"], record["variant"]), {})
         question.setdefault((system["name"], system["of"], system["kind"]), []).append((file, record))
+    names = dict.fromkeys(name for found in questions.values() for name, *_ in found)
+    order = {name: place for place, name in enumerate(names)}
     groups = []
-    for (name, protocol, variant), systems in questions.items():
+    for (name, label, variant), systems in questions.items():
         digests = {record["task"]["digest"]: file for found in systems.values() for file, record in found}
         if len(digests) > 1:
             raise DataError(
-                f"{len(digests)} different versions of {name}.{protocol} lie side by side",
+                f"{len(digests)} different versions of {name}.{label} lie side by side",
                 item=next(iter(digests.values())).parent,
                 remedy="run the benchmark again, or remove the older records",
             )
         rows = [_row(key, found) for key, found in systems.items()]
-        rows.sort(key=lambda row: (row.kind != "model", row.of or "", row.name))
-        groups.append(Group(name, protocol, variant, tuple(rows)))
+        rows.sort(key=lambda row: (row.kind == "floor", row.of or "", order.get(row.name, len(order)), row.name))
+        groups.append(Group(name, label, variant, tuple(rows)))
     return groups
 
 

@@ -47,7 +47,7 @@ def leaderboard(out: Path) -> dict[str, Any]:
     for (group, first, second, gap), p in zip(pairs, pair_p, strict=True):
         told = {"first": first.name, "second": second.name, **_difference(gap, p)}
         pairs_of.setdefault(id(group), []).append(told)
-    failed = [record for _, record in records if record.get("failed") is not None]
+    failed = [record for _, record in records if record["failed"] is not None]
     return {
         "format": FORMAT,
         "title": next((str(record["title"]) for _, record in records if record.get("title")), "Benchmark"),
@@ -56,7 +56,7 @@ def leaderboard(out: Path) -> dict[str, Any]:
         "questions": [
             {
                 "name": group.name,
-                "protocol": group.protocol,
+                "protocol": group.label,
                 "variant": group.variant,
                 "task": group.task,
                 "metrics": [_plain(metric) for metric in group.metrics],
@@ -67,7 +67,7 @@ def leaderboard(out: Path) -> dict[str, Any]:
         ],
         "failed": [
             {
-                "task": f"{record['task']['name']}.{record['task']['protocol']}",
+                "task": f"{record['task']['name']}.{record['task']['label']}",
                 "system": record["system"]["name"],
                 "reason": record["failed"],
                 "command": record["command"],
@@ -85,7 +85,7 @@ def _leading(group: Group) -> str:
 
 def _lead(group: Group, row: Row) -> tuple[Row, Difference] | None:
     """The floor that is hardest to beat, and the row's lead over it (positive: better)."""
-    if row.kind != "model" or not group.metrics or _leading(group) not in row.measured:
+    if row.kind == "floor" or not group.metrics or _leading(group) not in row.measured:
         return None
     name = _leading(group)
     floors = [floor for floor in group.floors_of(row.name) if name in floor.measured]

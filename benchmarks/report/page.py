@@ -47,7 +47,9 @@ def _overview(question: Mapping[str, Any], models: list[str]) -> dict[str, Any]:
     known = [row for row in floors if row["metrics"][0]["value"] is not None]
     sign = 1 if question["metrics"] and question["metrics"][0]["higher_is_better"] else -1
     best = max(known, key=lambda row: sign * row["metrics"][0]["value"], default=None)
-    first = next((cell["metric"] for cell in cells if cell["metric"]), best["metrics"][0] if best else None)
+    systems = [row for row in question["rows"] if row["kind"] == "system" and row["metrics"]]
+    told = [*(cell["metric"] for cell in cells), *(row["metrics"][0] for row in (*systems, *known))]
+    first = next((metric for metric in told if metric), None)
     return {
         "anchor": anchor(question),
         "title": question["task"]["title"],
@@ -57,6 +59,7 @@ def _overview(question: Mapping[str, Any], models: list[str]) -> dict[str, Any]:
         "n": None if first is None else first["n"],
         "num_cases": None if first is None else first["num_cases"],
         "cells": cells,
+        "systems": systems,
         "floor": best,
     }
 
@@ -74,8 +77,8 @@ def _shown(question: Mapping[str, Any]) -> dict[str, Any]:
         "scored": scored,
         "skipped": [row for row in question["rows"] if row["skipped"] is not None],
         "leak_lines": leaks,
-        "limits": sorted({limit for row in scored if row["kind"] == "model" for limit in row["limits"]}),
-        "details": [(row, sections(row["details"])) for row in scored if row["details"] and row["kind"] == "model"],
+        "limits": sorted({limit for row in scored if row["kind"] != "floor" for limit in row["limits"]}),
+        "details": [(row, sections(row["details"])) for row in scored if row["details"] and row["kind"] != "floor"],
     }
 
 

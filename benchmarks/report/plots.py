@@ -24,10 +24,10 @@ def forest(question: Mapping[str, Any]) -> str | None:
     _style(axes)
     axes.grid(visible=False, axis="y")
     for position, row in enumerate(rows):
-        found, colour = row["metrics"][0], COLOURS[0] if row["kind"] == "model" else _GREY
+        found, colour = row["metrics"][0], COLOURS[0] if row["kind"] != "floor" else _GREY
         if found["low"] is not None:
             axes.plot([found["low"], found["high"]], [position] * 2, color=colour, linewidth=2.2, alpha=0.8)
-        axes.plot(found["value"], position, "o" if row["kind"] == "model" else "D", color=colour, markersize=5.5)
+        axes.plot(found["value"], position, "o" if row["kind"] != "floor" else "D", color=colour, markersize=5.5)
         if len(found["by_seed"]) > 1:
             axes.plot(found["by_seed"], [position] * len(found["by_seed"]), "|", color=colour, markersize=9, alpha=0.7)
     chance = rows[0]["metrics"][0]["chance"]

@@ -41,14 +41,16 @@ def write(
     record = {
         "format": FORMAT, "digest": name, "seconds": 1.5, "peak_mb": 10, "variant": "task", "seed": seed,
         "task": {
-            "name": task, "title": f"Set <{task}>", "protocol": "zero_shot", "split": "test", "mode": "single",
+            "name": task, "title": f"Set <{task}>", "protocol": "zero_shot", "label": "zero_shot", "split": "test",
+            "mode": "single",
             "num": 70, "num_cases": 50, "digest": digest, "citation": "A 2020", "licence": "CC0",
             "homepage": "https://example.org", "defects": ["two images are one"],
         },
         "system": {"name": name, "kind": kind, "of": of, "title": None, "source": "runs/x", "weights_sha256": "w" * 64},
         "prompts": {"digest": "p" * 64, "source": "general", "num": 8},
         "metrics": [] if skipped else [metric, undefined],
-        "details": {}, "limits": [], "leaks": {"state": "clean", "lines": ["nothing shared"]}, "skipped": skipped,
+        "details": {}, "limits": [], "leaks": {"state": "clean", "lines": ["nothing shared"]},
+        "skipped": skipped, "failed": None, "title": "Demo",
         "command": f"medvlp benchmark x --only task={task},system={name},seed={seed}", "created": "now", "versions": {},
         **more,
     }  # fmt: skip
@@ -153,6 +155,25 @@ def test_json_csv_and_page_tell_n_interval_floor_prompts_and_command_of_every_sc
     assert skipped["reason"] == "it encodes no text"
     rows = json.loads((tmp_path / "leaderboard.json").read_text())["questions"][0]["rows"]
     assert [row["metrics"][0]["n"] for row in rows if row["name"] == "model"] == [70]
+
+
+def test_records_of_cells_that_left_the_grid_are_not_shown(tmp_path: Path) -> None:
+    write(tmp_path, "a", "model", 0.9)
+    write(tmp_path, "b", "model", 0.9)
+    cells = [{"record": "records/a.zero_shot/model-None-0.json"}, {"record": "records/a.zero_shot/not-yet.json"}]
+    (tmp_path / "benchmark.json").write_text(json.dumps({"cells": cells}))
+    assert [question["name"] for question in leaderboard(tmp_path)["questions"]] == ["a"]
+
+
+def test_systems_of_a_protocol_without_models_lead_like_models_and_a_failed_cell_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "a", "linker", 0.9, kind="system")
+    write(tmp_path, "a", "by-heart", 0.6, kind="floor")
+    write(tmp_path, "a", "model", 0.9, failed="no such file")
+    found = leaderboard(tmp_path)
+    (linker, _) = found["questions"][0]["rows"]
+    assert linker["lead"]["verdict"] == "better"
+    assert found["failed"][0]["reason"] == "no such file"
+    assert "no such file" in build(tmp_path).read_text()
 
 
 def test_details_of_any_shape_become_facts_tables_and_plots() -> None:
