@@ -47,6 +47,7 @@ KINDS = {
     "reports_benchmark": "benchmarks.reports.config:ReportsBenchmarkConfig",
     "survival_benchmark": "benchmarks.survival.config:SurvivalBenchmarkConfig",
     "mstar_benchmark": "benchmarks.mstar.config:MstarBenchmarkConfig",
+    "controlled": "benchmarks.controlled.config:ControlledConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
 }
 
