@@ -49,6 +49,7 @@ KINDS = {
     "mstar_benchmark": "benchmarks.mstar.config:MstarBenchmarkConfig",
     "controlled": "benchmarks.controlled.config:ControlledConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
+    "controlled_world": "benchmarks.controlled.world_config:WorldFile",
 }
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

@@ -54,3 +54,10 @@ class WorldConfig(Config):
     def num_rare(self) -> int:
         """Leaves with few training images."""
         return round(self.share_rare * self.num_leaves)
+
+
+class WorldFile(Config):
+    """A file that holds a world alone: what the preview draws, and what experiments extend."""
+
+    kind: Literal["controlled_world"] = Field("controlled_world", description="Which schema this file follows.")
+    world: WorldConfig = Field(WorldConfig(), description="The made world.")
