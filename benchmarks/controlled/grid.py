@@ -90,6 +90,7 @@ class Worker:
         self.config, self.out = config, out
         self.towers = Towers(config.image, config.text, out / "features")
         self.scene = lru_cache(maxsize=2)(self._scene)
+        self._hierarchies: dict[tuple[str, str, int], DiseaseGraph | None] = {}
 
     @cached_property
     def graph(self) -> DiseaseGraph:
@@ -131,9 +132,9 @@ class Worker:
     def _run(self, job: Job) -> dict[str, Any]:
         config, scene, method = self.config, self.scene(job.level, job.seed), self.config.methods[job.method]
         knowledge: Knowledge = job.knowledge  # type: ignore[assignment]
-        hierarchy = hierarchy_of(scene.sub, knowledge, job.seed)
+        hierarchy = self.hierarchy(scene.sub, knowledge, job.seed)
         taught = self.space(scene.sub, method.stage_1, knowledge, job.seed)
-        trained = train(method, config.stage_2, scene.pairs, scene.world, scene.sub, knowledge, taught, self.towers)
+        trained = train(method, config.stage_2, scene.pairs, scene.world, scene.sub, hierarchy, taught, self.towers)
         model = trained.model
         image_ND = model.embed_images(scene.test_NI).double().numpy()
         texts = prompt_texts(method.prompts, scene.world.leaves, scene.sub, hierarchy, config.templates)
@@ -171,6 +172,13 @@ class Worker:
             ),
         }
 
+    def hierarchy(self, sub: DiseaseGraph, knowledge: Knowledge, seed: int) -> DiseaseGraph | None:
+        """Return what an arm may use of the sub-graph; each rewiring is done once."""
+        key = sub.digest, knowledge, seed
+        if key not in self._hierarchies:
+            self._hierarchies[key] = hierarchy_of(sub, knowledge, seed)
+        return self._hierarchies[key]
+
     def space(self, sub: DiseaseGraph, stage: str, knowledge: Knowledge, seed: int) -> Taught:
         """Train a text space, or find it there; methods and levels share it."""
         settings = self.config.stages_1[stage]
@@ -182,7 +190,7 @@ class Worker:
             record.unlink(missing_ok=True)
 
         def work() -> dict[str, Any]:
-            taught = teach(settings, sub, knowledge, seed, self.towers)
+            taught = teach(settings, sub, self.hierarchy(sub, knowledge, seed), seed, self.towers)
             weights.parent.mkdir(parents=True, exist_ok=True)
             write_state_dict(weights, taught.head.state_dict())
             cost = {"num_steps": taught.num_steps, "num_texts": taught.num_texts, "last_loss": taught.last_loss}

@@ -70,14 +70,14 @@ def new_head(width: int) -> Head:
     return head
 
 
-def teach(config: Stage1, sub: DiseaseGraph, knowledge: Knowledge, seed: int, towers: Towers) -> Taught:
-    """Train a text head on a kind of knowledge.
+def teach(config: Stage1, sub: DiseaseGraph, hierarchy: DiseaseGraph | None, seed: int, towers: Towers) -> Taught:
+    """Train a text head on what an arm knows.
 
     Args:
         config: What to train.
         sub: The real sub-graph.
-        knowledge: Which hierarchy the arm may use.
-        seed: Order, draws of texts and rewiring.
+        hierarchy: What the arm may use of it; see :func:`hierarchy_of`.
+        seed: Order and draws of texts.
         towers: The frozen towers.
 
     Raises:
@@ -89,7 +89,6 @@ def teach(config: Stage1, sub: DiseaseGraph, knowledge: Knowledge, seed: int, to
             item="stages_1.groups_per_batch",
             remedy="lower it or take more leaves",
         )
-    hierarchy = hierarchy_of(sub, knowledge, seed)
     views = _BARE if hierarchy is None else config.views
     texts = ConceptTexts(sub, sub.split_names(0.0, 0, _KINDS), views, hierarchy)
     pool = [

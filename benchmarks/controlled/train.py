@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from benchmarks.controlled.captions import ROOT, says
-from benchmarks.controlled.config import Knowledge, Method, Stage2
+from benchmarks.controlled.config import Method, Stage2
 from benchmarks.controlled.features import Towers
-from benchmarks.controlled.text_space import Taught, hierarchy_of
+from benchmarks.controlled.text_space import Taught
 from benchmarks.controlled.world import World
 from medvlp.data.batch import Item, collate
 from medvlp.data.plan import GroupPlan, PairPlan, Plan
@@ -126,7 +126,7 @@ def train(
     pairs: Pairs,
     world: World,
     sub: DiseaseGraph,
-    knowledge: Knowledge,
+    hierarchy: DiseaseGraph | None,
     taught: Taught,
     towers: Towers,
 ) -> Trained:
@@ -138,14 +138,14 @@ def train(
         pairs: Training images with captions.
         world: Gives the seed and the names that no caption may say.
         sub: The real sub-graph.
-        knowledge: Which hierarchy the arm may use.
+        hierarchy: What the arm may use of it.
         taught: The text space of stage 1; it stays as it is, the run trains a copy.
         towers: The frozen towers.
 
     Raises:
         TrainingError: If there are fewer training images or groups than a batch takes.
     """
-    seed, hierarchy = world.seed, hierarchy_of(sub, knowledge, world.seed)
+    seed = world.seed
     captions = _Captions(method, config, world, hierarchy, sub)
     pool_N = [captions.of(pairs, row) for row in range(len(pairs.said_N))]
     table = towers.texts(text for pool in pool_N for text in pool)
