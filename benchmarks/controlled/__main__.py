@@ -28,13 +28,13 @@ def _options(parser: argparse.ArgumentParser) -> None:
         "--only", action="append", default=[], metavar="PART", help="only runs with this in LEVEL-METHOD-GRAPH-seed-N"
     )
     parser.add_argument("--write-docs", type=Path, metavar="PAGE", help="also put the tables between the page's marks")
-    parser.add_argument("--mark", default=None, help="name of these marks; the config's by default")
+    parser.add_argument("--mark", default="controlled", help="name of these marks")
 
 
 def _work(config: Any, arguments: Any) -> str:
     from benchmarks.controlled.grid import run
     from benchmarks.controlled.plots import curves, forest
-    from benchmarks.controlled.table import MARK, build, markdown
+    from benchmarks.controlled.table import build, markdown
 
     def partial(records: list[dict[str, Any]]) -> str:
         return markdown(build(config, records))
@@ -48,7 +48,7 @@ def _work(config: Any, arguments: Any) -> str:
         if picture is not None:
             write_text(out / f"{name}.svg", picture)
     if arguments.write_docs is not None:
-        put_between(arguments.write_docs, arguments.mark or MARK, markdown(table))
+        put_between(arguments.write_docs, arguments.mark, markdown(table))
     return markdown(table)
 
 

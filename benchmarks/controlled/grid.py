@@ -259,12 +259,14 @@ def run(
     jobs, start, fresh = jobs_of(config, only), time.perf_counter(), 0
     records: list[dict[str, Any]] = []
     with _Pool(config, out, num_processes) as pool:
-        for seed in dict.fromkeys(job.seed for job in jobs):
+        seeds = list(dict.fromkeys(job.seed for job in jobs))
+        list(pool.map(_worlds(jobs, seeds[0], out)))
+        for seed, later in zip(seeds, [*seeds[1:], None], strict=True):
             mine = [job for job in jobs if job.seed == seed]
-            undone = [job for job in mine if not (out / "runs" / f"{job.name}.json").is_file()]
-            list(pool.map([Job(seed, level) for level in dict.fromkeys(job.level for job in undone)]))
             found: dict[Job, dict[str, Any]] = {}
-            for job, record, seconds in pool.map(mine):
+            for job, record, seconds in pool.map([*mine, *_worlds(jobs, later, out)]):
+                if not job.method:
+                    continue
                 found[job], fresh = record, fresh + (seconds > 0.2)
                 done = len(records) + len(found)
                 left = (time.perf_counter() - start) / max(1, fresh) * (len(jobs) - done)
@@ -274,6 +276,12 @@ def run(
             if partial is not None and seed != jobs[-1].seed:
                 console.print(partial(records), markup=False)
     return records
+
+
+def _worlds(jobs: Sequence[Job], seed: int | None, out: Path) -> list[Job]:
+    """The worlds that undone runs of a seed need, made one seed ahead: two processes then never make one twice."""
+    undone = [job for job in jobs if job.seed == seed and not (out / "runs" / f"{job.name}.json").is_file()]
+    return [Job(job.seed, level) for level, job in {job.level: job for job in undone}.items()]
 
 
 class _Pool:

@@ -13,7 +13,6 @@ from benchmarks.controlled.statistics import Mean, t_mean
 from medvlp import __version__
 from medvlp.metrics.paired import ALPHA, holm
 
-MARK = "controlled"
 PRIMARY = "unseen_alone.auroc"
 METRICS = {
     PRIMARY: "unseen alone, AUROC",

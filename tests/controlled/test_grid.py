@@ -103,7 +103,8 @@ def test_what_a_row_says_is_what_its_captions_say(scene):
     world = scene.world
     for captions, said in zip(scene.pairs.captions_N, scene.pairs.said_N, strict=True):
         names = {normalise(name) for name in scene.sub.texts(said)}
-        assert captions and all(any(name in normalise(text) for name in names) for text in captions)
+        assert captions
+        assert all(any(name in normalise(text) for name in names) for text in captions)
     assert world.config.root in scene.pairs.said_N
     assert not {world.leaves[row] for row in np.flatnonzero(world.group_L == "unseen")} & set(scene.pairs.said_N)
 
@@ -188,9 +189,13 @@ def test_t_interval_equals_scipy():
     ends = reference.confidence_interval(0.95)
     assert (found.low, found.high) == pytest.approx((ends.low, ends.high))
     assert found.p_value == pytest.approx(reference.pvalue)
-    assert t_mean([0.2, 0.2]).low == 0.2 and t_mean([0.2, 0.2]).p_value == 0.0 and t_mean([0.0, 0.0]).p_value == 1.0
-    assert t_mean([0.4]).value == 0.4 and math.isnan(t_mean([0.4]).low)
-    assert t_mean([0.1, math.nan, 0.3]).value == pytest.approx(0.2) and math.isnan(t_mean([math.nan]).value)
+    assert t_mean([0.2, 0.2]).low == 0.2
+    assert t_mean([0.2, 0.2]).p_value == 0.0
+    assert t_mean([0.0, 0.0]).p_value == 1.0
+    assert t_mean([0.4]).value == 0.4
+    assert math.isnan(t_mean([0.4]).low)
+    assert t_mean([0.1, math.nan, 0.3]).value == pytest.approx(0.2)
+    assert math.isnan(t_mean([math.nan]).value)
 
 
 def test_the_table_pairs_by_seed_and_corrects_over_all_primary_rows(whole):
@@ -207,24 +212,27 @@ def test_the_table_pairs_by_seed_and_corrects_over_all_primary_rows(whole):
     assert all(r["p_holm"] is None or r["p_holm"] >= r["p_value"] for r in table["primary"])
     assert (verdict(0.1, 0.01), verdict(-0.1, 0.01), verdict(0.1, 0.2)) == ("gain", "loss", "no difference shown")
     text = markdown(table)
-    assert "twin" in text and "colour histogram" in text and "n/a [" not in text
+    assert "twin" in text
+    assert "colour histogram" in text
+    assert "n/a [" not in text
 
 
 def test_part_of_a_grid_gives_a_partial_table(whole):
     config, _, records = whole
     some = [record for record in records if record["seed"] == 0 and record["level"] == "base"]
     table = build(config, some)
-    assert table["levels"] == ["base"] and table["twin"] == []
+    assert table["levels"] == ["base"]
+    assert table["twin"] == []
     assert {row["verdict"] for row in table["primary"]} == {"cannot be told: fewer than two seeds"}
     assert "cannot be told" in markdown(table)
     assert "Primary" in markdown(build(config, []))
 
 
 def test_the_command_prints_the_table_and_draws_the_curves(whole, monkeypatch, capsys):
-    config, out, _ = whole
+    _config, out, _ = whole
     page = out / "page.md"
     page.write_text("# Page\n<!-- controlled: begin -->\n<!-- controlled: end -->\n")
-    only = [word for part in ONLY for word in ("--only", part)]
+    only = [f"--only={part}" for part in ONLY]
     argv = ["controlled", str(out.parent / "grid.yaml"), "--out", str(out), "--jobs", "1", *only]
     argv += ["--write-docs", str(page)]
     monkeypatch.setattr("sys.argv", argv)
@@ -239,8 +247,8 @@ def test_the_command_prints_the_table_and_draws_the_curves(whole, monkeypatch, c
 def test_contradictions_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="a seed comes twice"):
         tiny_grid(tmp_path, seeds=[1, 1])
+    clip = {"title": "x", "objective": {"name": "clip"}, "stage_1": "other"}
     with pytest.raises(ConfigError, match="which stages_1 does not have"):
-        clip = {"title": "x", "objective": {"name": "clip"}, "stage_1": "other"}
         tiny_grid(tmp_path, methods={"clip": clip})
 
 
@@ -248,7 +256,8 @@ def test_contradictions_are_refused(tmp_path):
 def test_shipped_grids_hold_what_the_page_says(name):
     config = load(f"controlled/{name}", kind="controlled")
     assert isinstance(config, ControlledConfig)
-    assert config.seeds == [0, 1, 2, 3, 4] and config.graphs == ["real", "permuted", "none"]
+    assert config.seeds == [0, 1, 2, 3, 4]
+    assert config.graphs == ["real", "permuted", "none"]
     assert list(config.methods) == (["clip", "keep"] if name == "small" else ["clip", "keep", "siglip", "kep"])
     assert {method.prompts for method in config.methods.values()} == {"names"}
     assert name == "small" or "twin" in config.levels
@@ -256,7 +265,7 @@ def test_shipped_grids_hold_what_the_page_says(name):
 
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(whole, tmp_path):
-    config, out, records = whole
+    config, _out, records = whole
     build_graph(config, tmp_path)
     only = ["base-clip-real", "base-floor"]
     two = run(config, tmp_path, num_processes=2, only=only)
