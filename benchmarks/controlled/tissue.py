@@ -59,7 +59,7 @@ def render(factors_F: NDArray[np.float64], rng: np.random.Generator, size: int, 
     field.eosin_PP += 0.30 + 0.05 * _smooth(rng, size, 6)
     _draw_fibres(field, fibres, angle)
     lumens = _draw_lumens(field, glands)
-    dead_PP = _smooth(rng, size, 4) > np.quantile(_PROBE, 1 - 0.5 * max(0.0, necrosis - 0.25))
+    dead_PP = _dead(rng, size, 0.55 * max(0.0, necrosis - 0.15))
     radius = (1.7 + 2.3 * large) * unit
     _draw_cells(field, radius, dense, long, dark, angle, lumens, dead_PP)
     _draw_dead(field, dead_PP, grain)
@@ -67,7 +67,10 @@ def render(factors_F: NDArray[np.float64], rng: np.random.Generator, size: int, 
     return _stained(field, grain, nuisance)
 
 
-_PROBE = np.random.default_rng(0).standard_normal(4096)
+def _dead(rng: np.random.Generator, size: int, share: float) -> NDArray[np.bool_]:
+    """One or few patches that cover a share of the picture."""
+    height_PP = _smooth(rng, size, 3)
+    return np.asarray(height_PP > np.quantile(height_PP, 1 - share))
 
 
 def _smooth(rng: np.random.Generator, size: int, cells: int) -> Floats:
@@ -165,11 +168,11 @@ def _draw_dead(field: _Field, dead_PP: NDArray[np.bool_], grain: Floats) -> None
 def _draw_lymphocytes(field: _Field, lymph: float) -> None:
     """Small dark round nuclei in loose crowds."""
     rng = field.rng
-    count = int(30 * max(0.0, lymph - 0.15) * rng.uniform(0.8, 1.2))
+    count = int((2 + 34 * lymph) * rng.uniform(0.85, 1.15))
     crowds = rng.uniform(0, field.size, (2, 2))
-    places = crowds[rng.integers(0, 2, count)] + rng.normal(0, 0.17 * field.size, (count, 2))
+    places = crowds[rng.integers(0, 2, count)] + rng.normal(0, 0.2 * field.size, (count, 2))
     for x, y in (places % field.size).tolist():
-        _ellipse(field.nuclei_PP, x, y, (1.35 * field.unit, 1.35 * field.unit), 0, 135)
+        _ellipse(field.nuclei_PP, x, y, (1.3 * field.unit, 1.3 * field.unit), 0, 150)
 
 
 def _ellipse(

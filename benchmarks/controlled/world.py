@@ -31,7 +31,7 @@ from benchmarks.controlled.taxonomy import (
 from benchmarks.controlled.world_config import NUM_FACTORS, WorldConfig
 from medvlp.data.pairs import PairsStore, Row, Text
 from medvlp.errors import DataError
-from medvlp.io import sha256_json, write_bytes
+from medvlp.io import sha256_file, sha256_json, write_bytes
 from medvlp.knowledge.graph import DiseaseGraph
 from medvlp.knowledge.names import normalise
 
@@ -222,10 +222,14 @@ def _captions(
     return written_N
 
 
-def _renderer(config: WorldConfig, cache: Path | None) -> Render:
+def _renderer(config: WorldConfig) -> tuple[str, Callable[[Path | None], Render]]:
+    """Return the digest of the code that draws, so that no old images are read after a change, and how to open it."""
     if config.renderer == "tissue":
-        return tissue.render
-    raise NotImplementedError
+        return sha256_file(Path(tissue.__file__)), lambda cache: tissue.render
+    from benchmarks.controlled import radiograph  # opens a chest CT, which needs further packages
+
+    size = config.image_size
+    return sha256_file(Path(radiograph.__file__)), lambda cache: radiograph.renderer(radiograph.open_bank(size, cache))
 
 
 def _images(
@@ -237,8 +241,10 @@ def _images(
     cache: Path | None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """Draw all images, or read them: a function of looks, counts, renderer and seed, not of captions or the twin."""
+    drawn_by, opened = _renderer(config)
     identity = {
         "format": FORMAT,
+        "drawn_by": drawn_by,
         "renderer": config.renderer,
         "size": config.image_size,
         "nuisance": config.nuisance,
@@ -251,8 +257,7 @@ def _images(
     file = None if cache is None else cache / f"world-{config.renderer}-{seed}-{digest[:20]}.npz"
     if file is not None and file.is_file():
         return _read(file, digest)
-    render = _renderer(config, cache)
-    images_N, factors_NF = _drawn(config, render, drawn_LF, look_N, split_N, seed)
+    images_N, factors_NF = _drawn(config, opened(cache), drawn_LF, look_N, split_N, seed)
     if file is not None:
         stream = io.BytesIO()
         np.savez(stream, digest=np.array(digest), images=images_N, factors=factors_NF)
