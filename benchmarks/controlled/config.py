@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from benchmarks.controlled.kinship import KinshipObjective
 from benchmarks.controlled.world_config import WorldConfig
 from medvlp.config import Config
 from medvlp.encoders.heads import HeadName
@@ -32,8 +33,8 @@ class Stage1(Config):
     siblings: float = Field(0.0, ge=0, lt=1, description="Share of a batch drawn as siblings; 0 without a hierarchy.")
     views: Views = Field(Views(), description="Texts of a concept; without a hierarchy its preferred name alone.")
     draws: int = Field(4, ge=1, description="Different draws of texts per concept, each encoded once.")
-    objective: KnowledgeMetricObjective.Config = Field(
-        KnowledgeMetricObjective.Config(), description="The metric loss between concepts."
+    objective: KnowledgeMetricObjective.Config | KinshipObjective.Config = Field(
+        KnowledgeMetricObjective.Config(), discriminator="name", description="The loss between texts of concepts."
     )
     optimizer: OptimizerConfig = Field(OptimizerConfig(lr=1e-3, weight_decay=0.0), description="Rates and schedule.")
 

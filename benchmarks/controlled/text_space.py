@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 
 from benchmarks.controlled.config import Knowledge, Stage1
 from benchmarks.controlled.features import Towers
+from benchmarks.controlled.kinship import KinshipObjective
 from medvlp.data.batch import Item, collate
 from medvlp.data.plan import PairPlan
 from medvlp.encoders.heads import Head
@@ -100,7 +101,8 @@ def teach(config: Stage1, sub: DiseaseGraph, hierarchy: DiseaseGraph | None, see
     siblings = None if hierarchy is None or config.siblings == 0 else Siblings(hierarchy, range(len(sub)))
     num_siblings = 0 if siblings is None else int(config.siblings * config.groups_per_batch)
     plan = PairPlan(len(sub), config.groups_per_batch - num_siblings, seed)
-    objective = build(config.objective, hierarchy)
+    own = config.objective
+    objective = KinshipObjective(own, hierarchy) if isinstance(own, KinshipObjective.Config) else build(own, hierarchy)
     optimizer = build_optimizer({"text_head": list(head.parameters())}, config.optimizer)
     loss = torch.tensor(float("nan"))
     for step in range(config.steps):
