@@ -82,6 +82,7 @@ class Level(Config):
     title: str = Field(description="Row of the table.")
     axis: Literal["base", "noise", "rarity", "unseen", "world"] = Field(description="Which curve it is a point of.")
     world: dict[str, Any] = Field({}, description="Keys of the world that differ from the base.")
+    templates: list[str] | None = Field(None, min_length=1, description="Wordings of prompts; the grid's by default.")
 
 
 class Axis(Config):
@@ -128,6 +129,11 @@ class ControlledConfig(Config):
         if level == BASE:
             return self.world
         return WorldConfig.model_validate({**self.world.model_dump(), **self.levels[level].world})
+
+    def templates_of(self, level: str) -> list[str]:
+        """Return the wordings of prompts at a level."""
+        own = None if level == BASE else self.levels[level].templates
+        return self.templates if own is None else own
 
     def level_names(self) -> list[str]:
         """Return all levels, the base first."""

@@ -113,7 +113,11 @@ class Worker:
         if job.method != FLOOR:
             method = config.methods[job.method]
             sections = (method, config.stages_1[method.stage_1], config.stage_2, config.text)
-            parts += [job.knowledge, config.templates, *(part.model_dump(mode="json") for part in sections)]
+            parts += [
+                job.knowledge,
+                config.templates_of(job.level),
+                *(part.model_dump(mode="json") for part in sections),
+            ]
         return parts
 
     def _scene(self, level: str, seed: int) -> Scene:
@@ -135,11 +139,11 @@ class Worker:
         hierarchy = self.hierarchy(scene.sub, knowledge, job.seed)
         taught = self.space(scene.sub, method.stage_1, knowledge, job.seed)
         trained = train(method, config.stage_2, scene.pairs, scene.world, scene.sub, hierarchy, taught, self.towers)
-        model = trained.model
+        model, templates = trained.model, config.templates_of(job.level)
         image_ND = model.embed_images(scene.test_NI).double().numpy()
-        texts = prompt_texts(method.prompts, scene.world.leaves, scene.sub, hierarchy, config.templates)
+        texts = prompt_texts(method.prompts, scene.world.leaves, scene.sub, hierarchy, templates)
         if texts is None:  # paths, but no hierarchy: names are all there is
-            texts = prompt_texts("names", scene.world.leaves, scene.sub, None, config.templates)
+            texts = prompt_texts("names", scene.world.leaves, scene.sub, None, templates)
         assert texts is not None
         class_LD = class_vectors(model.text_head, texts, self.towers).double().numpy()
         scale = float(model.scale())
@@ -167,7 +171,7 @@ class Worker:
                 scene.world,
                 scene.sub,
                 hierarchy,
-                config.templates,
+                templates,
                 self.towers,
             ),
         }
