@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -268,7 +270,7 @@ def run(
         for seed, later in zip(seeds, [*seeds[1:], None], strict=True):
             mine = [job for job in jobs if job.seed == seed]
             found: dict[Job, dict[str, Any]] = {}
-            for job, record, seconds in pool.map([*mine, *_worlds(jobs, later, out)]):
+            for job, record, seconds in pool.map([*_worlds(jobs, later, out), *mine]):
                 if not job.method:
                     continue
                 found[job], fresh = record, fresh + (seconds > 0.2)
@@ -325,7 +327,16 @@ _OF_PROCESS: dict[str, Worker] = {}
 
 
 def _start(config: str, out: str) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _OF_PROCESS["worker"] = Worker(ControlledConfig.model_validate_json(config), Path(out))
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, killed ones included: nobody else would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _do(job: Job) -> tuple[Job, dict[str, Any], float]:
