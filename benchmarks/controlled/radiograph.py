@@ -75,7 +75,7 @@ def open_bank(size: int, cache: Path | None, chest: Chest | None = None, anatomy
     """
     chest = chest if chest is not None else Chest()
     identity = {"format": _FORMAT, "size": size, "chest": chest.model_dump(mode="json"), "poses": repr(_POSES)}
-    digest = sha256_json({**identity, "field": _FIELD_MM, "spacing": _SPACING_MM, "severities": _SEVERITIES})
+    digest = sha256_json({**identity, "field": _FIELD_MM, "spacing": _SPACING_MM, "findings": _findings()})
     file = None if cache is None or anatomy is not None else cache / f"chest-{digest[:20]}.npz"
     if file is not None and file.is_file():
         return _read(file)
@@ -118,19 +118,19 @@ def _scene(bank: Bank, factors_F: NDArray[np.float64], rng: np.random.Generator)
             taken.add((where, number))
             np.add(line_PP, np.float32(weight) * change_VPP[number], out=line_PP)
 
-    near = "left" if rng.random() < 0.1 + 0.8 * side else "right"
+    near = "left" if rng.random() < np.clip(2 * side - 0.5, 0.02, 0.98) else "right"
     far = "right" if near == "left" else "left"
-    if fluid > 0.2:
-        add("effusion", near, fluid, 0.4 + 0.6 * fluid)
-    if air > 0.3:
-        add("pneumothorax", far, air, 0.4 + 0.6 * air)
+    if fluid > 0.3:  # rarely so much that it hides heart and nodules
+        add("effusion", near, 0.7 * fluid, 0.3 + 0.6 * fluid)
+    if air > 0.2:
+        add("pneumothorax", far, air, 0.3 + 0.7 * air)
     if solid > 0.2:
         add("consolidation", _lobe(near, zone, rng), solid, 0.3 + 0.7 * solid)
     for _ in range(int(_MOST_NODULES * many + rng.uniform(0, 1) - 0.5)):
         place = _lobe(near if rng.random() < 0.7 else far, zone, rng)
         add("mass" if large > 0.66 else "nodule", place, 1.5 * large if large <= 0.66 else 3 * (large - 0.66), 1.0)
     if heart > 0.15:
-        add("cardiomegaly", "", heart, 0.1 + 0.9 * heart)
+        add("cardiomegaly", "", _SEVERITIES[-1], 1.6 * heart)  # its rim brightens as it grows
     return line_PP
 
 
@@ -167,7 +167,7 @@ def _findings() -> list[tuple[Kind, str, float, int]]:
         wanted += [("consolidation", lobe, severity, 1) for lobe in LOBES]
         wanted += [("nodule", lobe, severity, 3) for lobe in LOBES]
         wanted += [("mass", lobe, severity, 2) for lobe in LOBES]
-        wanted.append(("cardiomegaly", "", severity, 1))
+    wanted.append(("cardiomegaly", "", _SEVERITIES[-1], 1))
     return wanted
 
 
