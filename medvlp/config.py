@@ -49,6 +49,7 @@ KINDS = {
     "mstar_benchmark": "benchmarks.mstar.config:MstarBenchmarkConfig",
     "task": "benchmarks.harness.task:TaskConfig",
     "benchmark": "benchmarks.harness.grid:BenchmarkConfig",
+    "controlled": "benchmarks.controlled.config:ControlledConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
     "controlled_world": "benchmarks.controlled.world_config:WorldFile",
 }
