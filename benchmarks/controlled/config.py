@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from benchmarks.controlled.kinship import KinshipObjective
 from benchmarks.controlled.world_config import WorldConfig
 from medvlp.config import Config
 from medvlp.encoders.heads import HeadName
 from medvlp.encoders.image import EFFICIENTNET_LITE0, TimmImage
 from medvlp.encoders.text import TextEncoder
 from medvlp.objectives import ObjectiveConfig
+from medvlp.objectives.kinship import KinshipObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.training.concept_texts import Views
 from medvlp.training.optim import OptimizerConfig

@@ -19,7 +19,6 @@ from torch.nn.functional import normalize
 
 from benchmarks.controlled.config import Knowledge, Stage1
 from benchmarks.controlled.features import Towers
-from benchmarks.controlled.kinship import KinshipObjective
 from medvlp.data.batch import Item, collate
 from medvlp.data.plan import PairPlan
 from medvlp.encoders.heads import Head
@@ -102,7 +101,7 @@ def teach(config: Stage1, sub: DiseaseGraph, hierarchy: DiseaseGraph | None, see
     num_siblings = 0 if siblings is None else int(config.siblings * config.groups_per_batch)
     plan = PairPlan(len(sub), config.groups_per_batch - num_siblings, seed)
     own = config.objective
-    objective = KinshipObjective(own, hierarchy) if isinstance(own, KinshipObjective.Config) else build(own, hierarchy)
+    objective = build(own, hierarchy)
     optimizer = build_optimizer({"text_head": list(head.parameters())}, config.optimizer)
     loss = torch.tensor(float("nan"))
     for step in range(config.steps):

@@ -15,6 +15,7 @@ from medvlp.errors import ConfigError
 from medvlp.objectives.base import Objective, ObjectiveSettings
 from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.kep import KepObjective
+from medvlp.objectives.kinship import KinshipObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.objectives.siglip import SiglipObjective
@@ -28,11 +29,19 @@ ObjectiveConfig = Annotated[
     | SiglipObjective.Config
     | GroupObjective.Config
     | KnowledgeMetricObjective.Config
-    | KepObjective.Config,
+    | KepObjective.Config
+    | KinshipObjective.Config,
     Field(discriminator="name"),
 ]
 
-_MODULES = (ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective)
+_MODULES = (
+    ClipObjective,
+    SiglipObjective,
+    GroupObjective,
+    KnowledgeMetricObjective,
+    KepObjective,
+    KinshipObjective,
+)
 
 
 def build(config: ObjectiveSettings | Sequence[ObjectiveSettings], graph: DiseaseGraph | None = None) -> Objective:

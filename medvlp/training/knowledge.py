@@ -24,6 +24,7 @@ from medvlp.encoders.weights import load_named, read_state_dict
 from medvlp.errors import ConfigError, GraphError, TrainingError
 from medvlp.objectives import build
 from medvlp.objectives.clip import ClipObjective
+from medvlp.objectives.kinship import KinshipObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.training import dry_run as rehearsal
 from medvlp.training.buckets import encode_in_buckets
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from medvlp.knowledge.splits import HeldOut
 
 FOLDER = "text_encoder"
-Loss = Annotated[KnowledgeMetricObjective.Config | ClipObjective.Config, Field(discriminator="name")]
+Loss = Annotated[
+    KnowledgeMetricObjective.Config | KinshipObjective.Config | ClipObjective.Config, Field(discriminator="name")
+]
 _DRAW = 2  # random stream of siblings and texts, apart from the plan's
 
 

@@ -13,7 +13,6 @@ from scipy import stats
 from benchmarks.controlled import __main__ as command
 from benchmarks.controlled.config import ControlledConfig
 from benchmarks.controlled.grid import FLOOR, Job, Worker, build_graph, jobs_of, run
-from benchmarks.controlled.kinship import KinshipObjective
 from benchmarks.controlled.measure import score
 from benchmarks.controlled.statistics import t_mean
 from benchmarks.controlled.steps import ceiling, prompt_texts, text_agreement
@@ -27,6 +26,7 @@ from medvlp.metrics.hierarchy import ancestor_credit
 from medvlp.objectives.base import Outputs
 from medvlp.objectives.clip import group_info_nce
 from medvlp.objectives.gather import LocalGather
+from medvlp.objectives.kinship import KinshipObjective
 
 pytestmark = pytest.mark.extras  # reads OBO files
 
