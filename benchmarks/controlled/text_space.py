@@ -118,7 +118,7 @@ def teach(config: Stage1, sub: DiseaseGraph, hierarchy: DiseaseGraph | None, see
         set_rate(optimizer, rate(step, config.steps, config.optimizer))
         optimizer.step()
     num_texts = config.steps * config.groups_per_batch * config.instances
-    return Taught(head.eval().requires_grad_(False), config.steps, num_texts, float(loss))
+    return Taught(head.eval().requires_grad_(False), config.steps, num_texts, float(loss.detach()))
 
 
 def class_vectors(head: Head, texts_K: Sequence[Sequence[str]], towers: Towers) -> Tensor:
