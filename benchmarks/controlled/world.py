@@ -268,11 +268,11 @@ def _images(
 def _read(file: Path, digest: str) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     try:
         with np.load(file, allow_pickle=False) as held:  # a zip: a changed byte fails its checksum
-            if str(held["digest"]) == digest:
-                return held["images"], held["factors"]
+            if str(held["digest"]) != digest:
+                raise DataError("holds other images", item=file, remedy="remove the file")
+            return held["images"], held["factors"]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        pass
-    raise DataError("holds other images or is damaged", item=file, remedy="remove the file")
+        raise DataError("is damaged", item=file, remedy="remove the file") from None
 
 
 def _drawn(

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from grid_cases import tiny_grid
+from controlled_cases import tiny_grid
 from scipy import stats
 
 from benchmarks.controlled import __main__ as command
