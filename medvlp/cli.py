@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from medvlp.cli_benchmark import benchmark, report
 from medvlp.cli_deid import deid
 from medvlp.cli_diagnose import diagnose
 from medvlp.cli_entities import entities
@@ -58,6 +59,8 @@ app.command()(entities)
 app.command()(link)
 app.command()(embed_cases)
 app.command()(survival)
+app.command()(benchmark)
+app.command()(report)
 app.add_typer(pairs_app, name="pairs")
 app.add_typer(slide_app, name="slide")
 

@@ -48,7 +48,11 @@ KINDS = {
     "reports_benchmark": "benchmarks.reports.config:ReportsBenchmarkConfig",
     "survival_benchmark": "benchmarks.survival.config:SurvivalBenchmarkConfig",
     "mstar_benchmark": "benchmarks.mstar.config:MstarBenchmarkConfig",
+    "task": "benchmarks.harness.task:TaskConfig",
+    "benchmark": "benchmarks.harness.grid:BenchmarkConfig",
+    "controlled": "benchmarks.controlled.config:ControlledConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
+    "controlled_world": "benchmarks.controlled.world_config:WorldFile",
 }
 
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")

@@ -78,14 +78,16 @@ def run(config: LinkingConfig, out: Path) -> dict[str, Any]:
 
     fits = {tier: learn(settings.tiers[: number + 1]) for number, tier in enumerate(settings.tiers)}
     full = fits[settings.tiers[-1]]
-    linkers = {tier: arm(settings.tiers[: number + 1], _without_names(fits[tier])) for number, tier in enumerate(fits)}
+    linkers: dict[str, Linker] = {
+        tier: arm(settings.tiers[: number + 1], without_names(fits[tier])) for number, tier in enumerate(fits)
+    }
     linkers[OURS] = arm(settings.tiers, full)
     truth = Truth.of(graph, [*train, *development])
-    answers = {name: _answers(linker, development) for name, linker in linkers.items()}
+    answers = {name: linked_rows(linker, development) for name, linker in linkers.items()}
     nearest = base.config.model_copy(update={"nil_threshold": 0.0, "lists": False, "tiers": ["fuzzy"]})
-    answers["nearest"] = _answers(Linker(graph, nearest), development)
-    answers["equal"] = _equal_names(graph, linkers["exact"].rows, development)
-    floor = _by_heart(train, development)
+    answers["nearest"] = linked_rows(Linker(graph, nearest), development)
+    answers["equal"] = equal_names(graph, linkers["exact"].rows, development)
+    floor = by_heart(train, development)
     speeds: dict[str, Any] = {}
     exact = arm(["exact"], None)
     # a recogniser hands a linker all entities of a text, so both get every name of the graph, not diseases alone
@@ -98,7 +100,7 @@ def run(config: LinkingConfig, out: Path) -> dict[str, Any]:
     indexes: dict[str, Any] = {}
     for kind in config.indexes if config.scispacy else ():
         index = out / f"scispacy-{kind}-{sha256_json([graph.digest, sorted(base.rows)])[:12]}.index"
-        peer_answers, indexes[kind] = _peer_answers(graph, exact, development, index, kind)
+        peer_answers, indexes[kind] = peer_rows(graph, exact, development, index, kind)
         answers |= peer_answers
         for name, recogniser in ((PEERS[kind], None), (f"{PEERS[kind]}_texts", config.recogniser)):
             if name == PEERS[kind] or recogniser is not None:
@@ -115,7 +117,8 @@ def _learn(linker: Linker, train: Sequence[Document]) -> dict[str, Any]:
     return {"fitted": fit(linker, train, split="train").model_dump(mode="json")}
 
 
-def _without_names(fitted: Fitted) -> Fitted:
+def without_names(fitted: Fitted) -> Fitted:
+    """A fit that has learnt thresholds but no names."""
     return fitted.model_copy(update={"names": []})
 
 
@@ -130,12 +133,13 @@ def _mention_arms(
     return {
         "plain": lambda text: link(text, graph),
         "exact": arm(["exact"], None).link,
-        "dropped": arm(["exact"], _without_names(full)).link,
+        "dropped": arm(["exact"], without_names(full)).link,
         OURS: linkers[OURS].link,
     }
 
 
-def _answers(linker: Linker, documents: Sequence[Document]) -> Answers:
+def linked_rows(linker: Linker, documents: Sequence[Document]) -> Answers:
+    """Rows of the concepts that a linker gives each annotated mention."""
     answers: Answers = []
     for document in documents:
         spans = [(mention.start, mention.end) for mention in document.mentions]
@@ -144,7 +148,8 @@ def _answers(linker: Linker, documents: Sequence[Document]) -> Answers:
     return answers
 
 
-def _equal_names(graph: DiseaseGraph, rows: frozenset[int], documents: Sequence[Document]) -> Answers:
+def equal_names(graph: DiseaseGraph, rows: frozenset[int], documents: Sequence[Document]) -> Answers:
+    """The first concept among ``rows`` that has a mention's words as a name."""
     answers: Answers = []
     for document in documents:
         for mention in document.mentions:
@@ -153,7 +158,7 @@ def _equal_names(graph: DiseaseGraph, rows: frozenset[int], documents: Sequence[
     return answers
 
 
-def _by_heart(train: Sequence[Document], documents: Sequence[Document]) -> np.ndarray:
+def by_heart(train: Sequence[Document], documents: Sequence[Document]) -> np.ndarray:
     """Tell of each gold mention whether the ids that its words have most often in the training part are its own."""
     meant: dict[str, Counter[frozenset[str]]] = defaultdict(Counter)
     for document in train:
@@ -167,7 +172,7 @@ def _by_heart(train: Sequence[Document], documents: Sequence[Document]) -> np.nd
     return np.array(answers, dtype=float)
 
 
-def _peer_answers(
+def peer_rows(
     graph: DiseaseGraph, linker: Linker, documents: Sequence[Document], index_file: Path, kind: str
 ) -> tuple[dict[str, Answers], dict[str, Any]]:
     """Answers with and without its threshold, and what is known of its index."""

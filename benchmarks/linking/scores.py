@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep.text.linking.fit import Document, Truth
-from medvlp.metrics.bootstrap import Interval, intervals, paired_difference
+from medvlp.metrics.bootstrap import Interval, Statistic, intervals, paired_difference
 
 Answers = list[list[int]]
 """Rows of the concepts linked to each gold mention, mentions of all documents in order; [] is none."""
@@ -41,15 +41,20 @@ def mean_difference(
     return _plain(found)
 
 
-def f1_scores(count_N3: np.ndarray, case_N: Sequence[str], num_draws: int) -> dict[str, dict[str, float]]:
-    """Precision, recall and F1 from hits, found and wanted of each document (N, 3)."""
+def f1_statistics(count_N3: np.ndarray) -> dict[str, Statistic]:
+    """Precision, recall and F1 of weights, from hits, found and wanted of each document (N, 3)."""
 
-    def ratio(top: Any, bottom: Any) -> Any:
+    def ratio(top: Any, bottom: Any) -> Statistic:
         return lambda weight: _ratio(count_N3 @ top, count_N3 @ bottom, weight)
 
     hit, found, wanted = np.eye(3)
-    statistics = {"precision": ratio(hit, found), "recall": ratio(hit, wanted), "f1": ratio(2 * hit, found + wanted)}
-    return {name: _plain(value) for name, value in intervals(statistics, case_N, num_draws).items()}
+    return {"precision": ratio(hit, found), "recall": ratio(hit, wanted), "f1": ratio(2 * hit, found + wanted)}
+
+
+def f1_scores(count_N3: np.ndarray, case_N: Sequence[str], num_draws: int) -> dict[str, dict[str, float]]:
+    """The same with intervals."""
+    found = intervals(f1_statistics(count_N3), case_N, num_draws)
+    return {name: _plain(value) for name, value in found.items()}
 
 
 def span_counts(documents: Sequence[Document], spans: Sequence[set[tuple[int, int]]], strict: bool) -> np.ndarray:

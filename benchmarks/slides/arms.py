@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from medvlp.errors import ConfigError
 from medvlp.io import MANIFEST, read_json
 from medvlp.model import DualEncoder
 from medvlp.training.align import AlignConfig, train
-from medvlp.zeroshot.floors import colour_features, untrained_copy
+from medvlp.zeroshot.floors import colour_classifier, colour_features, untrained_copy
 
 TRAINED, PERMUTED, START, RANDOM, COLOUR = "trained", "permuted", "start", "random", "colour"
 TITLES = {
@@ -130,19 +129,11 @@ def trained_model(settings: AlignConfig, run: Path) -> DualEncoder:
 
 
 def fit_colours(store: PairsStore, classes: list[str]) -> Callable[[NDArray[np.float32]], NDArray[np.float64]]:
-    """Fit colour histograms of the training images to their classes; returns features (N, F) to probabilities (N, K).
-
-    The settings are those of the colour floor of :mod:`medvlp.zeroshot.floors`.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
+    """Fit colour histograms of the training images; returns a function from features (N, F) to probabilities (N, K)."""
     split = store.split("train")
     feature_MF = np.stack([colour_features(split[row].image) for row in range(len(split))])
     target_M = [classes.index(label) for label in split.column("label")]
-    fitted: Any = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced"))
-    fitted.fit(feature_MF, target_M)
+    fitted = colour_classifier().fit(feature_MF, target_M)
 
     def answer(colour_NF: NDArray[np.float32]) -> NDArray[np.float64]:
         out_NK = np.zeros((len(colour_NF), len(classes)))

@@ -35,7 +35,7 @@ def outlines(
     out = []
     for arm in (name for name in records if name != arms.START):
         for smoothing in SMOOTHINGS:
-            pairs = [_dice(record["areas"][smoothing], part) for record in records[arm] for part in ("dev", "test")]
+            pairs = [dice_of(record["areas"][smoothing][part]) for record in records[arm] for part in ("dev", "test")]
             dev_RNT, test_RNT = np.stack(pairs[::2]), np.stack(pairs[1::2])
             chosen_R = np.nanmean(dev_RNT, axis=1)[:, :-1].argmax(1)
             own_RN = np.stack([test_NT[:, t] for test_NT, t in zip(test_RNT, chosen_R, strict=True)])
@@ -50,7 +50,7 @@ def outlines(
                 }
             )
     areas = records[arms.TRAINED][0]["areas"][SMOOTHINGS[0]]["test"]
-    everything_N = _ratio(np.asarray(areas["everything"]), np.asarray(areas["tissue"]), np.asarray(areas["truth"]))
+    everything_N = dice_of_everything(areas)
     floor = _entry(config, everything_N, keys)
     out.append(
         {"arm": "everything", "title": EVERYTHING, "smoothed": False, "preset": floor, "development": floor,
@@ -59,10 +59,14 @@ def outlines(
     return out
 
 
-def _dice(areas: Mapping[str, Mapping[str, Any]], part: str) -> Floats:
-    """Dice (N, T); NaN for slides without tumour."""
-    found = areas[part]
-    return _ratio(np.asarray(found["hit"]), np.asarray(found["called"]), np.asarray(found["truth"])[:, None])
+def dice_of(areas: Mapping[str, Any]) -> Floats:
+    """Dice (N, T) from the areas of one part (``benchmarks.slides.score.areas_of``); NaN for slides without tumour."""
+    return _ratio(np.asarray(areas["hit"]), np.asarray(areas["called"]), np.asarray(areas["truth"])[:, None])
+
+
+def dice_of_everything(areas: Mapping[str, Any]) -> Floats:
+    """Dice (N,) of calling every tile tumour; NaN for slides without tumour."""
+    return _ratio(np.asarray(areas["everything"]), np.asarray(areas["tissue"]), np.asarray(areas["truth"]))
 
 
 def _ratio(hit: Floats, called: Floats, truth: Floats) -> Floats:

@@ -10,6 +10,9 @@ from data_prep.pairs.dicom_folder import DicomFolder
 from data_prep.pairs.folders import ClassFolders, TextFiles
 from data_prep.pairs.medmnist_sets import MedMnist
 from data_prep.pairs.shards import WebDataset
+from data_prep.pairs.standard.dermatology import DermatologySource
+from data_prep.pairs.standard.pathology import PathologySource
+from data_prep.pairs.standard.radiology import RadiologySource
 from medvlp.config import Config
 
 Count = Annotated[int, Field(ge=0)]
@@ -96,7 +99,17 @@ class PackagedNuclei(Config):
 
 
 Source = Annotated[
-    FolderCsv | ClassFolders | Captions | TextFiles | DicomFolder | WebDataset | MedMnist | PackagedNuclei,
+    FolderCsv
+    | ClassFolders
+    | Captions
+    | TextFiles
+    | DicomFolder
+    | WebDataset
+    | MedMnist
+    | PackagedNuclei
+    | PathologySource
+    | RadiologySource
+    | DermatologySource,
     Field(discriminator="name"),
 ]
 

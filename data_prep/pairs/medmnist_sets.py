@@ -23,6 +23,7 @@ from PIL import Image
 from pydantic import Field
 
 from data_prep.pairs.items import Item, Listing
+from data_prep.pairs.standard.checks import check_sums
 from medvlp.config import Config, resolve_path
 from medvlp.errors import DataError
 from medvlp.io import require, sha256_file
@@ -44,6 +45,9 @@ class MedMnist(Config):
     no_finding: str = Field(
         default="no finding", description="Label of images without any, in a set with several labels per image."
     )
+    strict: bool = Field(
+        default=False, description="Refuse a file whose MD5 is not the published one, instead of noting it."
+    )
 
 
 def list_medmnist(source: MedMnist) -> Listing:
@@ -51,7 +55,8 @@ def list_medmnist(source: MedMnist) -> Listing:
 
     Raises:
         MissingExtraError: If the package is not installed.
-        DataError: An unknown or 3-D set, a file that cannot be had, or one that is not of this layout.
+        DataError: An unknown or 3-D set, a file that cannot be had, one that is not of this layout, or with ``strict``
+            one that is not the published file.
     """
     info = _info(source.dataset)
     path = _file(source, info)
@@ -59,7 +64,9 @@ def list_medmnist(source: MedMnist) -> Listing:
     if source.dataset in GRADES:
         names = {number: GRADES[source.dataset].format(name) for number, name in names.items()}
     listing = Listing([], sources={path.name: sha256_file(path)})
-    if _md5(path) != info[_keyed("MD5", source.size)]:
+    if source.strict:
+        check_sums(path.parent, {path.name: info[_keyed("MD5", source.size)]})
+    elif _md5(path) != info[_keyed("MD5", source.size)]:
         listing.note(f"file {path.name} whose MD5 is not the published one")
     folder = Path(listing.open.enter_context(tempfile.TemporaryDirectory(prefix="medvlp-medmnist-")))
     several = "multi-label" in info["task"]

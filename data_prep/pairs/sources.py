@@ -14,6 +14,9 @@ from data_prep.pairs.items import Item, Listing
 from data_prep.pairs.medmnist_sets import MedMnist, list_medmnist
 from data_prep.pairs.shards import WebDataset, list_shards
 from data_prep.pairs.split import given_split
+from data_prep.pairs.standard.dermatology import DermatologySource, list_dermatology
+from data_prep.pairs.standard.pathology import PathologySource, list_pathology
+from data_prep.pairs.standard.radiology import RadiologySource, list_radiology
 from data_prep.pairs.tables import Row, read_label_names, read_table, require_columns
 from medvlp.config import resolve_path
 from medvlp.data.pairs import Text
@@ -42,6 +45,12 @@ def list_items(config: PairsConfig, already_deidentified: bool = False) -> Listi
         listing = list_shards(source)
     elif isinstance(source, MedMnist):
         listing = list_medmnist(source)
+    elif isinstance(source, RadiologySource):
+        listing = list_radiology(source)
+    elif isinstance(source, DermatologySource):
+        listing = list_dermatology(source)
+    elif isinstance(source, PathologySource):
+        listing = list_pathology(source)
     else:
         listing = _folder_csv(source.as_folder_csv() if isinstance(source, Captions) else source)
     _check_classes(config, sorted({label for item in listing.items for label in item.all_labels}))

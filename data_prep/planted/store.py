@@ -56,6 +56,10 @@ class PlantedSlide:
         """Return the number of mask pixels that are tumour."""
         return int((self.read_mask() == TUMOUR).sum())
 
+    def tumour_area(self) -> float:
+        """Return the tumour of the slide in level-0 pixels."""
+        return float(self.tumour_pixels()) * self.downsample**2
+
     def truth(self, coords_NX: NDArray[np.int64], side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the share of tumour and of tissue (N,) in squares of ``side`` level-0 pixels at ``coords_NX``."""
         mask = self.read_mask()
@@ -66,7 +70,7 @@ class PlantedSlide:
 
 
 def square_means(
-    mask_hw: NDArray[np.bool_], coords_NX: NDArray[np.int64], side: int, downsample: int
+    mask_hw: NDArray[np.bool_], coords_NX: NDArray[np.int64], side: int, downsample: float
 ) -> NDArray[np.float64]:
     """Exact mean (N,) of a mask over squares whose edges need not lie on mask pixels; outside the mask is False."""
     total = np.zeros((mask_hw.shape[0] + 1, mask_hw.shape[1] + 1))

@@ -6,11 +6,14 @@ Shape legend: H, W = ``size``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from medvlp.errors import ConfigError, DataError
@@ -103,14 +106,16 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """Return the model input (3, size, size), float32, normalised."""
-        values = np.array(self.resize(image), dtype=np.uint8)
-        return self.normalise(torch.from_numpy(values).permute(2, 0, 1).contiguous())
+        values_HWC = np.asarray(self.resize(image))
+        out_CHW = np.empty((3, self.size, self.size), dtype=np.float32)
+        # 256 values per channel are normalised once: the same numbers, without torch's threads for one small image.
+        for channel, table in enumerate(_tables(self.mean, self.std)):
+            np.take(table, values_HWC[..., channel], out=out_CHW[channel], mode="clip")
+        return torch.from_numpy(out_CHW)
 
     def normalise(self, image_CHW: torch.Tensor) -> torch.Tensor:
         """Scale uint8 (..., 3, H, W) to 0..1 and standardise; float32 out."""
-        mean = torch.tensor(self.mean, dtype=torch.float32).view(3, 1, 1)
-        std = torch.tensor(self.std, dtype=torch.float32).view(3, 1, 1)
-        return (image_CHW.to(torch.float32) / 255 - mean) / std
+        return _normalised(image_CHW, self.mean, self.std)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings under the names open_clip uses in its ``preprocess_cfg``."""
@@ -139,6 +144,19 @@ class Preprocess:
                 "size": size,
             }
         )
+
+
+def _normalised(image_CHW: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    mean_C11, std_C11 = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (mean, std))
+    return (image_CHW.to(torch.float32) / 255 - mean_C11) / std_C11
+
+
+@lru_cache(maxsize=32)
+def _tables(mean: tuple[float, ...], std: tuple[float, ...]) -> NDArray[np.float32]:
+    """Return what each of the 256 values of a channel becomes (3, 256)."""
+    every_C1V = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+    table: NDArray[np.float32] = _normalised(every_C1V, mean, std)[:, 0].numpy()
+    return table
 
 
 def _pad(image: Image.Image, size: int, fill: int) -> Image.Image:

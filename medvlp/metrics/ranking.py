@@ -10,11 +10,14 @@ Shape legend: Q queries, G gallery rows, U owners of gallery rows, D embedding s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medvlp.metrics._weighted import Floats, answer, mean_defined, weights
+
+Ties = Literal["optimistic", "pessimistic", "realistic"]
 
 
 @dataclass(frozen=True)
@@ -112,16 +115,26 @@ def median_rank(rank_Q: NDArray[np.floating], weight: ArrayLike | None = None) -
     return answer(np.where(total_S > 0, rank_Q[order_Q][place_S], np.nan), weight)
 
 
-def ndcg(similarity_QG: ArrayLike, relevance_QG: ArrayLike, k: int | None = None) -> Floats:
+def ndcg(
+    similarity_QG: ArrayLike,
+    relevance_QG: ArrayLike,
+    k: int | None = None,
+    *,
+    ties: Ties = "realistic",
+    tolerance: float = 0.0,
+) -> Floats:
     """Normalised discounted cumulative gain of each query (Järvelin and Kekäläinen 2002, with the gain as it is).
 
     The item at place r weighs ``1 / log2(1 + r)``; the sum is divided by that of the best order. Items of equal score
-    share their places evenly (McSherry and Najork 2008), so a constant score has the value of a random order.
+    share their places evenly (McSherry and Najork 2008), so a constant score has the value of a random order; or the
+    most relevant of them come first (optimistic) or last (pessimistic).
 
     Args:
         similarity_QG: Scores, larger is better.
         relevance_QG: Gain of each item, not negative; True and False for right and wrong.
         k: Places counted; None counts all.
+        ties: How items of equal score stand.
+        tolerance: Scores are tied along a chain of neighbours that lie this close.
 
     Returns:
         (Q,), NaN for a query without relevant items; average with :func:`mean_gain`.
@@ -138,9 +151,15 @@ def ndcg(similarity_QG: ArrayLike, relevance_QG: ArrayLike, k: int | None = None
         best = np.sort(gain_G)[::-1] @ discount_G
         if best > 0:
             order_G = np.argsort(-score_G, kind="stable")
-            start_T = np.flatnonzero(np.append(True, np.diff(score_G[order_G]) != 0))
-            share_T = np.add.reduceat(discount_G, start_T) / np.diff(np.append(start_T, num_items))
-            out_Q[q] = np.add.reduceat(gain_G[order_G], start_T) @ share_T / best
+            new_G = np.append(True, np.diff(score_G[order_G]) < -tolerance)
+            if ties == "realistic":
+                start_T = np.flatnonzero(new_G)
+                share_T = np.add.reduceat(discount_G, start_T) / np.diff(np.append(start_T, num_items))
+                out_Q[q] = np.add.reduceat(gain_G[order_G], start_T) @ share_T / best
+            else:
+                sign = -1 if ties == "optimistic" else 1
+                placed_G = np.lexsort((sign * gain_G[order_G], np.cumsum(new_G)))
+                out_Q[q] = gain_G[order_G][placed_G] @ discount_G / best
     return out_Q
 
 

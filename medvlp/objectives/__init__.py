@@ -17,6 +17,7 @@ from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.devide import DevideObjective
 from medvlp.objectives.kad import KadObjective, KadPairObjective
 from medvlp.objectives.kep import KepObjective
+from medvlp.objectives.kinship import KinshipObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.objectives.local import LocalObjective
 from medvlp.objectives.make import MakeObjective
@@ -34,6 +35,7 @@ ObjectiveConfig = Annotated[
     | GroupObjective.Config
     | KnowledgeMetricObjective.Config
     | KepObjective.Config
+    | KinshipObjective.Config
     | MedklipObjective.Config
     | KadObjective.Config
     | KadPairObjective.Config
@@ -44,9 +46,19 @@ ObjectiveConfig = Annotated[
 ]
 
 _MODULES = (
-    ClipObjective, SiglipObjective, GroupObjective, KnowledgeMetricObjective, KepObjective, MedklipObjective,
-    KadObjective, KadPairObjective, MakeObjective, LocalObjective, DevideObjective,
-)  # fmt: skip
+    ClipObjective,
+    SiglipObjective,
+    GroupObjective,
+    KnowledgeMetricObjective,
+    KepObjective,
+    KinshipObjective,
+    MedklipObjective,
+    KadObjective,
+    KadPairObjective,
+    MakeObjective,
+    LocalObjective,
+    DevideObjective,
+)
 
 
 def build(config: ObjectiveSettings | Sequence[ObjectiveSettings], graph: DiseaseGraph | None = None) -> Objective:

@@ -26,6 +26,7 @@ from medvlp.model import MAX_SCALE, MIN_SCALE
 from medvlp.objectives import build
 from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.kad import ANSWERS, ASKS, KadPairObjective
+from medvlp.objectives.kinship import KinshipObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.training import dry_run as rehearsal
 from medvlp.training.buckets import encode_in_buckets
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 
 FOLDER, SCALE_FILE = "text_encoder", "scale.safetensors"
 Loss = Annotated[
-    KnowledgeMetricObjective.Config | ClipObjective.Config | KadPairObjective.Config, Field(discriminator="name")
+    KnowledgeMetricObjective.Config | KinshipObjective.Config | ClipObjective.Config | KadPairObjective.Config,
+    Field(discriminator="name"),
 ]
 _DRAW = 2  # random stream of siblings and texts, apart from the plan's
 

@@ -145,8 +145,8 @@ def rank_names(
     ambiguous = [answers[key] for key in _sample(sorted(answers), num_queries, rng)]
     concept_Q = graph.indices([concept for concept, _ in queries])
     needed = {int(row) for row in concept_Q} | {row for _, rows in ambiguous for row in rows}
-    rows = np.arange(len(graph))
-    if num_concepts is not None and num_concepts < len(graph):
+    rows = np.unique(graph.indices([concept for concept, _ in heldout.train]))  # a caller may have drawn the concepts
+    if num_concepts is not None and num_concepts < len(rows):
         others = rng.permutation(np.setdiff1d(rows, sorted(needed)))
         rows = np.union1d(sorted(needed), others[: max(0, num_concepts - len(needed))]).astype(np.int64)
     place = {int(row): number for number, row in enumerate(rows)}

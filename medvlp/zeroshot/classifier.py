@@ -5,15 +5,23 @@ Shape legend: N images, K classes, P prompts, D embedding size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medvlp.data.transform import Preprocess
 from medvlp.errors import DataError
 from medvlp.metrics import curves
 from medvlp.zeroshot.prompts import PromptSet
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Floats = NDArray[np.float64]
 _SMALLEST_NORM = 1e-6
@@ -115,7 +123,10 @@ def softmax(logit_NK: Floats) -> Floats:
 def embed_images(model: Any, split: Any, batch_size: int = 64, *, rows: Sequence[int] | None = None) -> Floats:
     """Embed the images of a split in order (N, D), with a progress bar on a terminal.
 
-    A model with ``encode_keys`` (stored embeddings) is asked by key and never sees a pixel.
+    A model with ``encode_keys`` (stored embeddings) is asked by key and never sees a pixel. For any other, threads
+    decode the next batch while the encoder works on this one. They also resize, for a model whose ``preprocess`` is
+    a :class:`medvlp.data.transform.Preprocess`: resizing what has its size already changes nothing, so the numbers
+    are those of ``encode_image`` on the whole images.
 
     Raises:
         DataError: If the model does not return one finite vector per image.
@@ -124,11 +135,13 @@ def embed_images(model: Any, split: Any, batch_size: int = 64, *, rows: Sequence
     by_key = getattr(model, "encode_keys", None)
     parts = []
     chunks = list(_chunks(rows, batch_size))
-    for batch in with_progress(chunks, f"embedding {split.name}", len(chunks)):
-        if by_key is not None:
-            parts.append(to_numpy(by_key([split.keys[row] for row in batch])))
-        else:
-            parts.append(to_numpy(model.encode_image([split[row].image for row in batch])))
+    if by_key is not None:
+        for chunk in with_progress(chunks, f"embedding {split.name}", len(chunks)):
+            parts.append(to_numpy(by_key([split.keys[row] for row in chunk])))
+    else:
+        with closing(_images_ahead(model, split, chunks)) as batches:
+            for images in with_progress(batches, f"embedding {split.name}", len(chunks)):
+                parts.append(to_numpy(model.encode_image(images)))
     image_ND = np.concatenate(parts) if parts else np.zeros((0, 1))
     if len(image_ND) != len(rows):
         raise DataError(f"{len(image_ND)} embeddings for {len(rows)} images", item=split.name)
@@ -138,6 +151,28 @@ def embed_images(model: Any, split: Any, batch_size: int = 64, *, rows: Sequence
 def _chunks(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     for begin in range(0, len(rows), size):
         yield rows[begin : begin + size]
+
+
+def _images_ahead(model: Any, split: Any, chunks: Sequence[Sequence[int]]) -> Generator[list[Image.Image], None, None]:
+    """Yield the images of each chunk, while those of the next are being made ready."""
+    preprocess = getattr(model, "preprocess", None)
+    resize = preprocess.resize if isinstance(preprocess, Preprocess) else None
+
+    def ready(row: int) -> Image.Image:
+        image: Image.Image = split[row].image
+        return image if resize is None else resize(image)
+
+    waiting: deque[list[Future[Image.Image]]] = deque()
+    pool = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="images")
+    try:
+        for chunk in chunks:
+            waiting.append([pool.submit(ready, row) for row in chunk])
+            if len(waiting) > 1:
+                yield [image.result() for image in waiting.popleft()]
+        for last in waiting:
+            yield [image.result() for image in last]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def with_progress(items: Iterable[Any], label: str, total: int) -> Iterator[Any]:

@@ -50,6 +50,15 @@ def colour_features(image: Image.Image) -> NDArray[np.float32]:
     return np.sqrt(np.concatenate(parts) / len(rgb)).astype(np.float32)
 
 
+def colour_classifier() -> Any:
+    """Return the unfitted classifier of :func:`colour_features`: logistic regression, classes balanced."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced"))
+
+
 def colour_floor(training: Any, task: Any, development: Any, seed: int) -> System:
     """Fit colours to classes on the training split and answer for the others.
 
@@ -62,10 +71,6 @@ def colour_floor(training: Any, task: Any, development: Any, seed: int) -> Syste
     Raises:
         DataError: If the split to fit on is named test.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     description = DESCRIPTIONS[COLOUR]
     if training is None or len(training[1]) == 0:
         return System(COLOUR, description, skipped="there is no labelled training split")
@@ -86,8 +91,7 @@ def colour_floor(training: Any, task: Any, development: Any, seed: int) -> Syste
             if single:
                 return System(COLOUR, description, skipped="the training split holds one class only")
             continue
-        fitted = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced"))
-        fitted.fit(train_MF, truth_M)
+        fitted = colour_classifier().fit(train_MF, truth_M)
         for features, output in zip(answered, outputs, strict=True):
             if features is None or output is None or len(features) == 0:
                 continue

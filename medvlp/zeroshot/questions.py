@@ -71,8 +71,12 @@ def ask(config: EvaluateConfig) -> Questions:
     from medvlp.data.pairs import PairsStore
 
     refuse_test(config.fit_split)
-    store = PairsStore.load(resolve_path(config.data))
-    graph = _graph(config)
+    return ask_store(config, PairsStore.load(resolve_path(config.data)), _graph(config))
+
+
+def ask_store(config: EvaluateConfig, store: PairsStore, graph: DiseaseGraph | None) -> Questions:
+    """Do as :func:`ask` with a store and a graph that are open already; ``config.data`` is only named in messages."""
+    refuse_test(config.fit_split)
     classes, concepts = _classes(config, store)
     options: dict[str, Any] = {"mode": config.mode, "graph": graph, "positive": config.positive}
     tasks: dict[str, Task] = {

@@ -189,13 +189,14 @@ def fit_rule(
     *,
     normal: int | None = None,
     specificity: float = 0.95,
+    tried_k: Sequence[int] = TRIED_K,
     scale: float | None = None,
     coords: Sequence[Any] | None = None,
     steps: Sequence[float] | None = None,
 ) -> SlideRule:
     """Choose k (top_k only) and the slide threshold on development slides; everything else stays as it is.
 
-    k is the one of best balanced accuracy among 1, 5, 10, 50 and 100 (the smallest of equals). The slide threshold,
+    k is the one of best balanced accuracy among those tried (the first of equals). The slide threshold,
     with a normal class, is the lowest that keeps ``specificity`` on the normal slides; it is left open if there are
     no normal slides.
 
@@ -206,6 +207,7 @@ def fit_rule(
         rule: What to start from.
         normal: Column of the normal class.
         specificity: Specificity to keep.
+        tried_k: Values of k to choose from; a single one is kept.
         scale: The model's own multiplier, for a rule without one.
         coords: Coordinates (N, 2) of every slide, for smoothing.
         steps: Grid steps of every slide, for smoothing.
@@ -235,7 +237,7 @@ def fit_rule(
 
     if rule.method == "top_k":
         num_classes = np.shape(cosines[0])[1]
-        tried = [open_rule.with_changes(k=k) for k in TRIED_K]
+        tried = [open_rule.with_changes(k=k) for k in tried_k]
         right = [
             float(classification.balanced_accuracy(target, [found.decision for found in scores(one)], num_classes))
             for one in tried

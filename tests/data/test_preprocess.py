@@ -52,6 +52,14 @@ def test_equals_timm():
         assert torch.allclose(ours(photo(*size)), theirs(photo(*size)), atol=1e-6), size
 
 
+def test_looking_values_up_is_normalising():
+    ours = Preprocess(224, (0.48, 0.46, 0.41), (0.27, 0.26, 0.28))
+    image = photo(300, 250)
+    values = torch.from_numpy(np.array(ours.resize(image))).permute(2, 0, 1)
+    assert torch.equal(ours(image), ours.normalise(values))
+    assert ours(image).is_contiguous()
+
+
 def test_shape_type_and_known_value():
     white = Preprocess(8, (0.5,) * 3, (0.25,) * 3)(Image.new("RGB", (20, 10), (255, 255, 255)))
     assert white.shape == (3, 8, 8)

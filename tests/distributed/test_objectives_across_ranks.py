@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from scipy import sparse
 from torch import nn
 from torch.nn.functional import normalize
 from torch.nn.parallel import DistributedDataParallel
@@ -20,6 +21,7 @@ from medvlp.objectives.base import Outputs
 from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.gather import DistributedGather, LocalGather
 from medvlp.objectives.kep import KepObjective
+from medvlp.objectives.kinship import KinshipObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.objectives.siglip import SiglipObjective
@@ -37,11 +39,19 @@ CONFIGS = [
     KnowledgeMetricObjective.Config(exclude_related=True, temperature=0.2),
     *(KepObjective.Config(positives=kind, text_knowledge=0.7) for kind in ("own", "text")),
     KepObjective.Config(exclude_equal=False, chunk=3),
+    KinshipObjective.Config(temperature=0.4),
 ]
 
 
 class PairGraph:
-    """Concepts 2k and 2k + 1 are related."""
+    """Concepts 2k and 2k + 1 are related: the first of them, below a common root, is above the second."""
+
+    @property
+    def closure(self):
+        above = np.eye(11, dtype=bool)
+        above[:, 10] = True
+        above[np.arange(1, 10, 2), np.arange(0, 10, 2)] = True
+        return sparse.csr_matrix(above)
 
     def related(self, a, b=None):
         b = a if b is None else b

@@ -23,6 +23,7 @@ KIND_OF_VERB = {
     "evaluate": ("evaluate", "retrieval"),
     "finetune": "finetune",
     "survival": "survival",
+    "benchmark": "benchmark",
     "quickstart": "quickstart",
     "show": None,
 }
