@@ -27,7 +27,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", action="append", default=[], metavar="PART", help="only runs with this in LEVEL-METHOD-GRAPH-seed-N"
     )
-    parser.add_argument("--write-docs", type=Path, metavar="PAGE", help="also put the tables between the page's marks")
+    parser.add_argument("--write-docs", type=Path, metavar="PAGE", help="also put tables and curves into the page")
     parser.add_argument("--mark", default="controlled", help="name of these marks")
 
 
@@ -44,11 +44,13 @@ def _work(config: Any, arguments: Any) -> str:
     write_json(out / "table.json", table)
     write_text(out / "table.md", markdown(table))
     pictures = {"primary": forest(table), **{name: curves(table, name) for name in config.axes}}
-    for name, picture in pictures.items():
-        if picture is not None:
-            write_text(out / f"{name}.svg", picture)
+    drawn = {name: picture for name, picture in pictures.items() if picture is not None}
+    for name, picture in drawn.items():
+        write_text(out / f"{name}.svg", picture)
     if arguments.write_docs is not None:
         put_between(arguments.write_docs, arguments.mark, markdown(table))
+        for name, picture in drawn.items():
+            write_text(arguments.write_docs.parent / "figures" / f"{arguments.mark}_{name}.svg", picture)
     return markdown(table)
 
 

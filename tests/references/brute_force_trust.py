@@ -59,6 +59,26 @@ def ndcg(score: Sequence[float], gain: Sequence[float], k: int) -> float:
     return total / best
 
 
+def tied_scores(score: Sequence[float], tolerance: float) -> list[float]:
+    """Scores with those of one chain made equal: neighbours in order that lie within the tolerance."""
+    order = sorted(range(len(score)), key=lambda i: score[i], reverse=True)
+    out, last = [0.0] * len(score), None
+    for i in order:
+        joined = last is not None and score[last] - score[i] <= tolerance
+        out[i] = out[last] if joined else score[i]
+        last = i
+    return out
+
+
+def ndcg_of_order(score: Sequence[float], gain: Sequence[float], k: int, best_first: bool) -> float:
+    """With the most relevant of equal scores first, or last."""
+    order = sorted(range(len(score)), key=lambda i: (-score[i], -gain[i] if best_first else gain[i]))
+    best = sum(g / math.log2(place + 2) for place, g in enumerate(sorted(gain, reverse=True)) if place < k)
+    if best == 0:
+        return math.nan
+    return sum(gain[i] / math.log2(place + 2) for place, i in enumerate(order) if place < k) / best
+
+
 def contrast_to_noise(scores: Sequence[float], inside: Sequence[bool]) -> float:
     """|difference of means| over the root of the summed population variances."""
     parts = [[s for s, i in zip(scores, inside, strict=True) if i == side] for side in (True, False)]

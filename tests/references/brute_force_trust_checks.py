@@ -144,14 +144,23 @@ def check_class_coverage(function: Callable) -> None:
 
 
 def check_ndcg(function: Callable) -> None:
-    for seed in range(NUM_CASES):
-        rng = np.random.default_rng([45, seed])
-        shape = (3, int(rng.integers(1, 9)))
-        score, gain = rng.integers(0, (1, 3, 40)[seed % 3], shape) / 7, rng.integers(0, 3, shape)
-        for k in (None, 1, 3):
-            found = function(score, gain, k)
-            for q in range(3):
-                near(found[q], ref.ndcg(score[q].tolist(), gain[q].tolist(), k or shape[1]), (seed, q, k))
+    for seed in range(60):
+        draw = np.random.default_rng(seed)
+        shape = (int(draw.integers(1, 4)), int(draw.integers(1, 7)))
+        score = draw.integers(0, 4, shape) / 4 if seed % 2 else draw.normal(size=shape)
+        gain = draw.integers(0, 4, shape).astype(float)
+        k = None if seed % 3 == 0 else int(draw.integers(1, shape[1] + 1))
+        tolerance = 0.0 if seed % 4 < 2 else 0.26
+        for ties in ("realistic", "optimistic", "pessimistic"):
+            found = function(score, gain, k, ties=ties, tolerance=tolerance)
+            for q in range(shape[0]):
+                tied = ref.tied_scores(score[q].tolist(), tolerance)
+                gains, depth = gain[q].tolist(), k or shape[1]
+                if ties == "realistic":
+                    expected = ref.ndcg(tied, gains, depth)
+                else:
+                    expected = ref.ndcg_of_order(tied, gains, depth, ties == "optimistic")
+                near(found[q], expected, (seed, q, k, ties, tolerance))
 
 
 def maps(seed: int) -> tuple[np.ndarray, np.ndarray]:
