@@ -1,1 +1,1 @@
-"""What several comparisons share: command line, records of finished work. Not here: anything that trains or scores."""
+"""What several comparisons share: command line, records, the graph. Not here: anything that trains or scores."""

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.common.graphs import build_graph
 from benchmarks.common.records import console, once
 from benchmarks.controlled.config import BASE, ControlledConfig, Knowledge
 from benchmarks.controlled.features import Towers
@@ -32,10 +33,7 @@ from benchmarks.controlled.taxonomy import subgraph
 from benchmarks.controlled.text_space import Taught, class_vectors, hierarchy_of, new_head, teach
 from benchmarks.controlled.train import Pairs, train, training_pairs
 from benchmarks.controlled.world import World, make_world
-from data_prep.ontologies.build import build
-from data_prep.ontologies.config import GraphConfig
 from medvlp import __version__
-from medvlp.config import load
 from medvlp.encoders.weights import read_state_dict, write_state_dict
 from medvlp.errors import ConfigError
 from medvlp.io import sha256_file, sha256_json
@@ -230,21 +228,6 @@ def jobs_of(config: ControlledConfig, only: Sequence[str] = ()) -> list[Job]:
     return jobs
 
 
-def build_graph(config: ControlledConfig, out: Path) -> None:
-    """Build the graph below ``out`` unless it is there."""
-    settings = load(config.world.graph, kind="graph")
-    assert isinstance(settings, GraphConfig)
-    folder, record = out / "graph", out / "graph.json"
-    if not folder.is_dir():
-        record.unlink(missing_ok=True)
-
-    def work() -> dict[str, Any]:
-        build(settings, folder, overwrite=True)
-        return {}
-
-    once(record, [__version__, settings.model_dump(mode="json")], work)
-
-
 def run(
     config: ControlledConfig,
     out: Path,
@@ -261,7 +244,7 @@ def run(
         only: See :func:`jobs_of`.
         partial: Makes the text that is printed after each seed from the records so far.
     """
-    build_graph(config, out)
+    build_graph(config.world.graph, out)
     jobs, start, fresh = jobs_of(config, only), time.perf_counter(), 0
     records: list[dict[str, Any]] = []
     with _Pool(config, out, num_processes) as pool:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common.graphs import build_graph
 from benchmarks.common.records import console, once
 from benchmarks.knowledge import answers
 from benchmarks.knowledge.answers import Arrays
@@ -15,10 +16,7 @@ from benchmarks.knowledge.config import Arm, KnowledgeTableConfig
 from benchmarks.knowledge.hierarchies import Hierarchies
 from benchmarks.knowledge.sets import Prepared, prepare_set
 from benchmarks.knowledge.train import Memory, align_settings, identity_of, stage_1, start_model, train_arm
-from data_prep.ontologies.build import build
-from data_prep.ontologies.config import GraphConfig
 from medvlp import __version__
-from medvlp.config import load
 from medvlp.knowledge.graph import DiseaseGraph
 from medvlp.training.align import AlignConfig
 
@@ -49,7 +47,7 @@ def run(config: KnowledgeTableConfig, out: Path) -> tuple[dict[str, Answered], D
         config: The table.
         out: Folder of graph, stores, text encoders, records and answers; a finished piece of work is not done again.
     """
-    graph_folder = build_graph(config, out)
+    graph_folder = build_graph(config.graph, out)
     graph = DiseaseGraph.load(graph_folder)
     sets = {name: prepare_set(config, name, graph, graph_folder, out / "sets") for name in config.sets}
     folders = {"cache": out / "features"}
@@ -95,22 +93,6 @@ def _ask(arm: Arm, settings: AlignConfig, prepared: Prepared, run_folder: Path, 
     else:
         model = start_model(settings, memories)
     return answers.answer(model, prepared, Path(settings.cache))
-
-
-def build_graph(config: KnowledgeTableConfig, out: Path) -> Path:
-    """Build the graph below ``out`` unless it is there."""
-    settings = load(config.graph, kind="graph")
-    assert isinstance(settings, GraphConfig)
-    folder, record = out / "graph", out / "graph.json"
-    if not folder.is_dir():
-        record.unlink(missing_ok=True)
-
-    def work() -> dict[str, Any]:
-        build(settings, folder, overwrite=True)
-        return {}
-
-    once(record, [__version__, settings.model_dump(mode="json")], work)
-    return folder
 
 
 def _kept(file: Path, identity: Any, work: Callable[[], Arrays]) -> dict[str, Any]:

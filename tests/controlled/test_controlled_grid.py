@@ -10,9 +10,10 @@ import torch
 from controlled_cases import tiny_grid
 from scipy import stats
 
+from benchmarks.common.graphs import build_graph
 from benchmarks.controlled import __main__ as command
 from benchmarks.controlled.config import ControlledConfig
-from benchmarks.controlled.grid import FLOOR, Job, Worker, build_graph, jobs_of, run
+from benchmarks.controlled.grid import FLOOR, Job, Worker, jobs_of, run
 from benchmarks.controlled.measure import score
 from benchmarks.controlled.statistics import t_mean
 from benchmarks.controlled.steps import ceiling, prompt_texts, text_agreement
@@ -330,7 +331,7 @@ def test_a_gain_shows_where_looks_are_inherited_and_none_in_the_twin(tmp_path):
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(whole, tmp_path):
     config, _out, records = whole
-    build_graph(config, tmp_path)
+    build_graph(config.world.graph, tmp_path)
     only = ["base-clip-real", "base-floor"]
     two = run(config, tmp_path, num_processes=2, only=only)
     one = [r for r, job in zip(records, jobs_of(config, ONLY), strict=True) if any(part in job.name for part in only)]
