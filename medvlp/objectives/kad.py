@@ -45,7 +45,7 @@ def pair_loss(a_ND: Tensor, b_ND: Tensor, code_N: Tensor, scale: Tensor | float)
         A scalar, 0 without any pair.
     """
     if len(a_ND) == 0:
-        return 0.0 * (a_ND.sum() + b_ND.sum())
+        return torch.cat([a_ND, b_ND]).sum()  # 0, with a gradient path to both
     with full_precision(a_ND):
         sums = _pair_sums(a_ND, b_ND, a_ND, b_ND, code_N, code_N, scale)
         return torch.stack([total / count.clamp(min=1) for total, count in sums]).mean()
