@@ -153,9 +153,7 @@ def train(
         for row in plan.batch(step).tolist():
             told = pool_N[row][rng.integers(len(pool_N[row]))]
             items.append(_item(row, told, pairs, places_NPI, int(group_N[row]), hierarchy, entities))
-        batch = collate(
-            items, table.tokenize, labels=hierarchy is not None, fills=method.aspect_texts is not None
-        )
+        batch = collate(items, table.tokenize, labels=hierarchy is not None, fills=method.aspect_texts is not None)
         loss = _loss(method, module, objective, batch, taught, table)
         optimizer.zero_grad()
         loss.backward()
