@@ -285,8 +285,7 @@ def draw_maps(
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(["picture", "image", "text", "peak_x", "peak_y", "low", "high", "source"])
     with atomic_folder(folder, replace=replace) as partial:
-        number = 0
-        for names, batch in batches(as_list(images), 1):
+        for number, (names, batch) in enumerate(batches(as_list(images), 1)):
             found = explain(model, batch, texts, source=source)
             map_THW = found.maps[0]
             limits = _limits(map_THW)
@@ -294,7 +293,6 @@ def draw_maps(
                 file = picture_name(number, place)
                 with_legend(batch[0], map_HW, limits).save(partial / file)
                 writer.writerow([file, names[0], text, *peak(map_HW), *(f"{end:.6g}" for end in limits), found.source])
-            number += 1
         write_text(partial / "index.csv", lines.getvalue())
         write_manifest(partial, {"format": FORMAT})
     return folder

@@ -1,8 +1,8 @@
 """Swap consistency: whether a caption lies nearer to its image than the same caption with one fact exchanged.
 
-Side, place, presence and severity are exchanged by rules (``medvlp.data.swaps``), so every swapped caption is false of its
-image; the score is the share that lies further away than the true one, equal ones counting half. Guessing gives one
-half. What the texts alone give away is the floor ``text-only``: the mean image of another part for every image.
+Side, place, presence and severity are exchanged by rules (``medvlp.data.swaps``), so every swapped caption is false of
+its image; the score is the share that lies further away than the true one, equal ones counting half. Guessing gives
+one half. What the texts alone give away is the floor ``text-only``: the mean image of another part for every image.
 
 Shape legend: N images, K swapped captions, D embedding size.
 """
