@@ -138,7 +138,7 @@ def test_descriptions_follow_the_graph_of_the_arm_and_never_say_an_unseen_name(s
     assert any(path.endswith(", a kind of lung tissue") for path in known)
 
 
-def test_aspect_texts_are_equally_many_and_only_paths_differ_between_real_and_rewired(whole, scene):
+def test_aspect_texts_are_equally_many_in_every_arm(whole, scene):
     config, _, _ = whole
     told = {}
     for knowledge in ("real", "permuted", "none"):
