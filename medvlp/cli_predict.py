@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medvlp.cli_groups import OVERWRITE
 from medvlp.errors import DataError
 
 
@@ -47,6 +48,10 @@ def predict(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Count images that cannot be read instead of stopping.")
     ] = False,
+    maps: Annotated[
+        Path | None, typer.Option("--maps", help="Also draw where each class is seen: a folder of PNG files to create.")
+    ] = None,
+    overwrite: OVERWRITE = False,
 ) -> None:
     """Say which of some classes images show, and why.
 
@@ -55,6 +60,8 @@ def predict(
     from medvlp.zeroshot.ask import ZeroShot
 
     files = find_images(images)
+    if maps is not None and maps.exists() and not overwrite:  # told before a model is opened
+        raise DataError("already exists", item=maps, remedy="remove it, choose another name, or pass --overwrite")
     ask = ZeroShot(
         model,
         find_classes(classes),
@@ -66,6 +73,10 @@ def predict(
         batch_size=batch_size,
     )
     answer = ask(files, skip_unreadable=skip_unreadable)
+    if maps is not None:
+        from medvlp.zeroshot.explain import draw_maps
+
+        draw_maps(ask.model, [Path(name) for name in answer.images], answer.names, maps, replace=overwrite)
     if csv_file is not None:
         from medvlp.io import write_text
 
@@ -77,6 +88,8 @@ def predict(
         typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
     else:
         typer.echo(str(answer.explain(top)) if explain else to_lines(answer))
+    if maps is not None:
+        typer.echo(f"maps: {maps}", err=True)
     if answer.unmatched and graph is not None:
         typer.echo(f"not in the graph, asked for in their own words: {', '.join(answer.unmatched)}", err=True)
     if answer.ledger.dropped:

@@ -147,3 +147,22 @@ def test_classes_come_from_words_and_files(tmp_path):
         "carcinoma, ductal",
         "normal",
     ]
+
+
+def test_maps_are_written_beside_the_answer_and_never_over_a_folder(place, capfd, tmp_path):
+    folder = tmp_path / "maps"
+    assert run(words(place, "--maps", str(folder))) == 0
+    out, err = capfd.readouterr()
+    assert len(out.splitlines()) == 2
+    assert f"maps: {folder}" in err
+    with (folder / "index.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["text"] for row in rows] == ["lung carcinoma", "colon adenoma", "normal"] * 2
+    assert {row["image"] for row in rows} == {str(place / "images" / name) for name in ("a.png", "deep/b.jpg")}
+    for row in rows:
+        with Image.open(folder / row["picture"]) as picture:
+            assert picture.width > 50
+            assert picture.height >= 40
+    assert run(words(place, "--maps", str(folder))) == 2
+    assert f"error: {folder}: already exists; remove it" in capfd.readouterr().err
+    assert run(words(place, "--maps", str(folder), "--overwrite")) == 0

@@ -11,9 +11,11 @@ from medvlp.config import Config
 from medvlp.encoders.heads import HeadName
 from medvlp.encoders.image import EFFICIENTNET_LITE0, TimmImage
 from medvlp.encoders.text import TextEncoder
-from medvlp.objectives import ObjectiveConfig
+from medvlp.fusion.query_decoder import QueryDecoder
+from medvlp.objectives import ObjectiveConfig, build
 from medvlp.objectives.kinship import KinshipObjective
 from medvlp.objectives.knowledge_metric import KnowledgeMetricObjective
+from medvlp.training.aspects import AspectTexts
 from medvlp.training.concept_texts import Views
 from medvlp.training.optim import OptimizerConfig
 from medvlp.training.text_augment import TextAugment
@@ -64,6 +66,10 @@ class Method(Config):
     objective: ObjectiveConfig | list[ObjectiveConfig] = Field(description="The loss, or several that are added up.")
     batches: Literal["pairs", "groups"] = Field("pairs", description="Distinct images, or whole semantic groups.")
     captions: TextAugment.Config | None = Field(None, description="Caption augmentation with the arm's graph, or none.")
+    aspect_texts: AspectTexts.Config | None = Field(
+        None, description="Texts of several aspects from the arm's graph beside each caption, or none."
+    )
+    decoder: QueryDecoder.Config | None = Field(None, description="Asks texts of an image's places, or none.")
     stage_1: Name = Field("metric", description="Which of stages_1 the text head starts from.")
     logit_scale_init: float = Field(1 / 0.07, ge=1, le=100, description="First multiplier of cosines.")
     logit_bias: float | None = Field(None, description="First additive bias of logits (sigmoid loss), or none.")
@@ -74,6 +80,22 @@ class Method(Config):
         """Whether the loss reads what the frozen text space of stage 1 makes of the captions."""
         parts = self.objective if isinstance(self.objective, list) else [self.objective]
         return any(part.needs_knowledge for part in parts)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the loss asks texts of entities, beside those of an image."""
+        return "entity_label_BQ" in getattr(build(self.objective), "needs", frozenset())
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """What the loss reads beside pooled features; see ``medvlp.objectives.base.READS``."""
+        found: frozenset[str] = getattr(build(self.objective), "reads", frozenset())
+        return found
+
+    @property
+    def reads_places(self) -> bool:
+        """Whether images are read by place."""
+        return bool(self.reads & {"patches", "tokens"})
 
 
 class Level(Config):
@@ -120,6 +142,8 @@ class ControlledConfig(Config):
         for name, method in self.methods.items():
             if method.stage_1 not in self.stages_1:
                 raise ValueError(f"method {name} names the stage 1 {method.stage_1!r}, which stages_1 does not have")
+            if method.captions is not None and method.aspect_texts is not None:
+                raise ValueError(f"method {name} augments captions and has aspect texts; choose one")
         for level in self.levels:
             self.world_of(level)
         return self

@@ -28,9 +28,10 @@ from benchmarks.common.records import console, once
 from benchmarks.controlled.config import BASE, ControlledConfig, Knowledge
 from benchmarks.controlled.features import Towers
 from benchmarks.controlled.measure import colour_floor, score
+from benchmarks.controlled.model import Answers
 from benchmarks.controlled.steps import prompt_texts, steps
 from benchmarks.controlled.taxonomy import subgraph
-from benchmarks.controlled.text_space import Taught, class_vectors, hierarchy_of, new_head, teach
+from benchmarks.controlled.text_space import Taught, hierarchy_of, new_head, teach
 from benchmarks.controlled.train import Pairs, train, training_pairs
 from benchmarks.controlled.world import World, make_world
 from medvlp import __version__
@@ -90,6 +91,7 @@ class Worker:
         self.config, self.out = config, out
         self.towers = Towers(config.image, config.text, out / "features")
         self.scene = lru_cache(maxsize=2)(self._scene)
+        self.places = lru_cache(maxsize=1)(self._places)
         self._hierarchies: dict[tuple[str, str, int], DiseaseGraph | None] = {}
 
     @cached_property
@@ -128,6 +130,12 @@ class Worker:
         pairs = training_pairs(world, features_NI)
         return Scene(world, sub, pairs, features_NI[torch.from_numpy(test)], world.leaf_N[test])
 
+    def _places(self, level: str, seed: int) -> dict[str, Tensor]:
+        """Image features by place of the parts that methods read, by name of the part."""
+        world = self.scene(level, seed).world
+        places_NPI = self.towers.places(world.images_N)
+        return {part: places_NPI[torch.from_numpy(world.rows(part))] for part in ("train", "test")}
+
     def _floor(self, job: Job) -> dict[str, Any]:
         scene = self.scene(job.level, job.seed)
         colour = colour_floor(scene.world, scene.pairs.said_N)
@@ -138,15 +146,24 @@ class Worker:
         knowledge: Knowledge = job.knowledge  # type: ignore[assignment]
         hierarchy = self.hierarchy(scene.sub, knowledge, job.seed)
         taught = self.space(scene.sub, method.stage_1, knowledge, job.seed)
-        trained = train(method, config.stage_2, scene.pairs, scene.world, scene.sub, hierarchy, taught, self.towers)
-        model, templates = trained.model, config.templates_of(job.level)
-        image_ND = model.embed_images(scene.test_NI).double().numpy()
+        places = self.places(job.level, job.seed) if method.reads_places else {}
+        trained = train(
+            method,
+            config.stage_2,
+            scene.pairs,
+            places.get("train"),
+            scene.world,
+            scene.sub,
+            hierarchy,
+            taught,
+            self.towers,
+        )
+        templates = config.templates_of(job.level)
+        answers = Answers(trained.model, scene.test_NI, places.get("test"), self.towers)
         texts = prompt_texts(method.prompts, scene.world.leaves, scene.sub, hierarchy, templates)
         if texts is None:  # paths, but no hierarchy: names are all there is
             texts = prompt_texts("names", scene.world.leaves, scene.sub, None, templates)
         assert texts is not None
-        class_LD = class_vectors(model.text_head, texts, self.towers).double().numpy()
-        scale = float(model.scale())
         return {
             "level": job.level,
             "method": job.method,
@@ -158,16 +175,17 @@ class Worker:
                 "steps_2": trained.num_steps,
                 "rows_2": trained.num_rows,
                 "texts_2": trained.num_texts,
+                "asked_2": trained.num_asked,
             },
             "loss": {"stage_1": taught.last_loss, "stage_2": trained.last_loss},
             "captions": trained.ledger.to_json(),
-            "scores": score(image_ND @ class_LD.T, scale, scene.target_N, scene.world, scene.sub),
+            "scores": score(answers(texts), 1.0, scene.target_N, scene.world, scene.sub),
             "steps": steps(
-                image_ND,
-                scale,
+                answers,
+                trained.learned,
                 scene.test_NI,
                 scene.target_N,
-                (taught.head, model.text_head),
+                taught.head,
                 scene.world,
                 scene.sub,
                 hierarchy,

@@ -24,9 +24,10 @@ from medvlp.training.text_augment import general_concepts
 from medvlp.zeroshot.classifier import softmax, unit_vectors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from benchmarks.controlled.features import Towers
+    from benchmarks.controlled.model import Answers
     from benchmarks.controlled.world import World
     from medvlp.encoders.heads import Head
     from medvlp.knowledge.graph import DiseaseGraph
@@ -98,15 +99,12 @@ def ceiling(image_ND: Floats, scale: float, target_N: NDArray[np.int64], world: 
 
 
 def by_prompts(
-    image_ND: Floats,
-    scale: float,
+    answers: Answers,
     target_N: NDArray[np.int64],
-    head: Head,
     world: World,
     sub: DiseaseGraph,
     hierarchy: DiseaseGraph | None,
     templates: Sequence[str],
-    towers: Towers,
 ) -> dict[str, float | None]:
     """Return AUROC of unseen leaves alone for each kind of prompts; None where an arm has none."""
     unseen_K = np.flatnonzero(np.asarray(world.group_L) == UNSEEN)
@@ -118,17 +116,16 @@ def by_prompts(
         if texts is None:
             out[kind] = None
             continue
-        class_KD = class_vectors(head, texts, towers).double().numpy()
-        out[kind] = macro_auroc(target, softmax(scale * (image_ND[rows] @ class_KD.T)), list(range(len(leaves))))[0]
+        out[kind] = macro_auroc(target, softmax(answers(texts, rows)), list(range(len(leaves))))[0]
     return out
 
 
 def steps(
-    image_ND: Floats,
-    scale: float,
+    answers: Answers,
+    learned: Collection[str],
     tower_NI: torch.Tensor,
     target_N: NDArray[np.int64],
-    heads: tuple[Head, Head],
+    taught: Head,
     world: World,
     sub: DiseaseGraph,
     hierarchy: DiseaseGraph | None,
@@ -138,11 +135,11 @@ def steps(
     """Return the three steps of one arm.
 
     Args:
-        image_ND: Embeddings of test images, unit length.
-        scale: Multiplier of cosines.
+        answers: The trained model on the test images.
+        learned: Its parts that learned; an image head that did not has no ceiling.
         tower_NI: Outputs of the frozen image tower for the same images.
         target_N: Number of each image's true leaf.
-        heads: Text heads after stage 1 and after stage 2.
+        taught: Text head after stage 1.
         world: The world.
         sub: The real sub-graph.
         hierarchy: The arm's hierarchy.
@@ -151,11 +148,13 @@ def steps(
     """
     names = prompt_texts("names", world.leaves, sub, hierarchy, templates)
     assert names is not None
-    taught, trained = (class_vectors(head, names, towers).double().numpy() for head in heads)
+    heads = (taught, answers.model.text_map)
+    before, after = (class_vectors(head, names, towers).double().numpy() for head in heads)
+    scale = float(answers.model.scale())
     return {
-        "text_after_stage_1": text_agreement(taught, world),
-        "text_after_stage_2": text_agreement(trained, world),
+        "text_after_stage_1": text_agreement(before, world),
+        "text_after_stage_2": text_agreement(after, world),
         "ceiling_tower": ceiling(tower_NI.double().numpy(), scale, target_N, world),
-        "ceiling": ceiling(image_ND, scale, target_N, world),
-        "prompts": by_prompts(image_ND, scale, target_N, heads[1], world, sub, hierarchy, templates, towers),
+        "ceiling": ceiling(answers.image_ND, scale, target_N, world) if "image_head" in learned else None,
+        "prompts": by_prompts(answers, target_N, world, sub, hierarchy, templates),
     }

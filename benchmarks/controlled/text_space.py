@@ -31,7 +31,7 @@ from medvlp.training.knowledge import control_hierarchy
 from medvlp.training.optim import build_optimizer, rate, set_rate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from medvlp.knowledge.graph import DiseaseGraph
 
@@ -121,7 +121,7 @@ def teach(config: Stage1, sub: DiseaseGraph, hierarchy: DiseaseGraph | None, see
     return Taught(head.eval().requires_grad_(False), config.steps, num_texts, float(loss.detach()))
 
 
-def class_vectors(head: Head, texts_K: Sequence[Sequence[str]], towers: Towers) -> Tensor:
+def class_vectors(head: Callable[[Tensor], Tensor], texts_K: Sequence[Sequence[str]], towers: Towers) -> Tensor:
     """Return one unit vector (K, D) per class: the mean of its texts' unit vectors, as in ``medvlp.zeroshot``."""
     table = towers.texts(text for texts in texts_K for text in texts)
     with torch.no_grad():

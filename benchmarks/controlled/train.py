@@ -2,45 +2,50 @@
 
 The engine of ``medvlp.training`` opens stores and towers anew for each run; a grid of hundreds of runs of seconds would
 be mostly that. So the loop is here, and everything it puts together is ``medvlp``'s own. All methods take equally many
-steps, rows and captions; a row's concept is what its caption says, right or wrong, since nothing else is known of it.
+steps and rows; a row's concept is what its caption says, right or wrong, since nothing else is known of it.
 
-Shape legend: N training images, B images of a batch, M texts, L leaves, I tower width, D embedding.
+Shape legend: N training images, P places of an image, M texts, L tokens, I tower width.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
-from benchmarks.controlled.captions import ROOT, says
+from benchmarks.controlled.captions import ROOT
 from benchmarks.controlled.config import Method, Stage2
-from benchmarks.controlled.features import Towers
+from benchmarks.controlled.features import TextTable, Towers
+from benchmarks.controlled.model import HeadPair
 from benchmarks.controlled.text_space import Taught
+from benchmarks.controlled.told import Texts, Told, entities_of
 from benchmarks.controlled.world import World
-from medvlp.data.batch import Item, collate
+from medvlp.data.batch import Batch, Item, collate
 from medvlp.data.plan import GroupPlan, PairPlan, Plan
-from medvlp.encoders.heads import Head
 from medvlp.errors import TrainingError
 from medvlp.ledger import Ledger
-from medvlp.model import MAX_SCALE, MIN_SCALE
 from medvlp.objectives import build
-from medvlp.objectives.base import Outputs
+from medvlp.objectives.base import Objective, Outputs, check_needs
+from medvlp.objectives.context import Context
 from medvlp.objectives.gather import LocalGather
+from medvlp.training.align_model import AlignModel
+from medvlp.training.entity_texts import EntityTexts, entity_texts
 from medvlp.training.optim import build_optimizer, rate, set_rate
-from medvlp.training.text_augment import TextAugment, concept_names
 
 if TYPE_CHECKING:
-    from medvlp.knowledge.graph import DiseaseGraph
+    from collections.abc import Collection
 
-_DRAW, _POOL = 3, 6  # random streams: which caption a step takes, what a knowledge caption says
+    from medvlp.data.entities import Entities
+    from medvlp.knowledge.graph import DiseaseGraph
+    from medvlp.model import DualEncoder
+
+_DRAW = 3  # random stream: which text a step takes
 
 
 @dataclass(frozen=True)
@@ -65,51 +70,24 @@ class Trained:
     """A trained model and what it cost.
 
     Attributes:
-        model: Both heads and the scale.
+        model: Heads, scale and decoder.
+        learned: Parts that learned; the others are as they were drawn.
         num_steps: Optimiser steps.
         num_rows: Images that passed the head, repetitions counted.
-        num_texts: Likewise texts, without the teacher's.
+        num_texts: Likewise texts of images, without the teacher's.
+        num_asked: Likewise texts of entities.
         last_loss: Loss of the last step; NaN without one.
-        ledger: Knowledge captions that were used, and those replaced because they named an unseen leaf.
+        ledger: Texts of the graph that were used, and those left out because they named an unseen leaf.
     """
 
     model: HeadPair
+    learned: frozenset[str]
     num_steps: int
     num_rows: int
     num_texts: int
+    num_asked: int
     last_loss: float
     ledger: Ledger
-
-
-class HeadPair(nn.Module):
-    """What learns of a dual encoder with frozen towers: two heads, the scale and perhaps a bias."""
-
-    def __init__(self, image_head: Head, text_head: Head, scale: float, bias: float | None) -> None:
-        super().__init__()
-        self.image_head, self.text_head = image_head, text_head
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
-        self.logit_bias = None if bias is None else nn.Parameter(torch.tensor(bias))
-
-    def scale(self) -> Tensor:
-        """Return the multiplier of cosines."""
-        return self.logit_scale.exp().clamp(MIN_SCALE, MAX_SCALE)
-
-    def embed_images(self, features_NI: Tensor) -> Tensor:
-        """Return unit vectors (N, D)."""
-        return normalize(self.image_head(features_NI), dim=-1)
-
-    def embed_texts(self, features_MI: Tensor) -> Tensor:
-        """Return unit vectors (M, D)."""
-        return normalize(self.text_head(features_MI), dim=-1)
-
-    def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters by the names that ``optimizer.part_lr`` uses."""
-        scale = [self.logit_scale, *([] if self.logit_bias is None else [self.logit_bias])]
-        return {
-            "image_head": list(self.image_head.parameters()),
-            "text_head": list(self.text_head.parameters()),
-            "scale": scale,
-        }
 
 
 def training_pairs(world: World, features_NI: Tensor) -> Pairs:
@@ -124,6 +102,7 @@ def train(
     method: Method,
     config: Stage2,
     pairs: Pairs,
+    places_NPI: Tensor | None,
     world: World,
     sub: DiseaseGraph,
     hierarchy: DiseaseGraph | None,
@@ -136,6 +115,7 @@ def train(
         method: How.
         config: For how long, at which rates.
         pairs: Training images with captions.
+        places_NPI: Their features by place, for a method that reads them.
         world: Gives the seed and the names that no caption may say.
         sub: The real sub-graph.
         hierarchy: What the arm may use of it.
@@ -143,54 +123,89 @@ def train(
         towers: The frozen towers.
 
     Raises:
-        TrainingError: If there are fewer training images or groups than a batch takes.
+        TrainingError: If there are fewer training images or groups than a batch takes, or the loss is not finite.
     """
     seed = world.seed
-    captions = _Captions(method, config, world, hierarchy, sub)
-    pool_N = [captions.of(pairs, row) for row in range(len(pairs.said_N))]
-    table = towers.texts(text for pool in pool_N for text in pool)
+    texts = Texts(method, config, world, hierarchy, sub)
+    pool_N = [texts.of(pairs, row) for row in range(len(pairs.said_N))]
+    entities = entities_of(pairs.said_N, world, sub, hierarchy) if method.asks else None
+    asking = [text for one in entities.entities for _, text in one.descriptions] if entities is not None else []
+    asking += [one.name for one in entities.entities] if entities is not None else []
+    everything = [text for pool in pool_N for told in pool for text in told.texts]
+    table = towers.texts([*everything, *asking], words="words" in method.reads)
     code = {concept: number for number, concept in enumerate(sorted(set(pairs.said_N)))}
     group_N = np.array([code[concept] for concept in pairs.said_N])
     plan = _plan(method, config, group_N, seed)
     torch.manual_seed(seed)
-    width = table.features_UI.shape[1]
-    image_head = Head(config.image_head, pairs.features_NI.shape[1], width, "image")
-    text_head = copy.deepcopy(taught.head).requires_grad_(True)
-    model = HeadPair(image_head, text_head, method.logit_scale_init, method.logit_bias)
+    model = HeadPair.of(method, config, pairs.features_NI.shape[1], taught)
+    model.read(table)
     objective = build(method.objective, hierarchy)
-    optimizer = build_optimizer(model.parts(), config.optimizer)
-    loss = torch.tensor(float("nan"))
+    asked: list[str] = []
+    if entities is not None:
+        objective.prepare(_context(model, entities, table, pairs.features_NI.shape[1], seed, asked))  # type: ignore[attr-defined]
+    module = AlignModel(cast("DualEncoder", model), objective)
+    parts = model.parts() | ({} if module.heads is None else {"objective": list(module.heads.parameters())})
+    optimizer = build_optimizer(parts, config.optimizer)
+    loss, num_texts = torch.tensor(float("nan")), 0
     for step in range(config.steps):
         rng = np.random.default_rng([seed, _DRAW, step])
         items = []
         for row in plan.batch(step).tolist():
-            concepts = () if hierarchy is None else (hierarchy.index(pairs.said_N[row]),)
-            text = pool_N[row][rng.integers(len(pool_N[row]))]
-            items.append(
-                Item(
-                    pairs.keys_N[row],
-                    int(group_N[row]),
-                    [text],
-                    concepts,
-                    label=int(group_N[row]),
-                    feature_I=pairs.features_NI[row],
-                )
-            )
-        batch = collate(items, table.tokenize, labels=hierarchy is not None)
-        assert batch.image_features_BI is not None
-        text_MI = table.features_UI[batch.token_ids_ML[:, 0]]
-        teacher_MD = normalize(taught.head(text_MI), dim=-1) if method.needs_teacher else None
-        image_BD, text_MD = model.embed_images(batch.image_features_BI), model.embed_texts(text_MI)
-        bias = None if model.logit_bias is None else model.logit_bias * 1.0
-        loss = objective(Outputs(image_BD, text_MD, model.scale(), bias, teacher_MD), batch, LocalGather()).total
+            told = pool_N[row][rng.integers(len(pool_N[row]))]
+            items.append(_item(row, told, pairs, places_NPI, int(group_N[row]), hierarchy, entities))
+        batch = collate(items, table.tokenize, labels=hierarchy is not None, fills=method.aspect_texts is not None)
+        loss = _loss(method, module, objective, batch, taught, table)
         optimizer.zero_grad()
         loss.backward()
         set_rate(optimizer, rate(step, config.steps, config.optimizer))
         optimizer.step()
+        num_texts += len(batch.texts)
     if not math.isfinite(float(loss)) and config.steps > 0:
         raise TrainingError("the loss is not finite", item=method.title, remedy="lower the rates")
-    num_rows = config.steps * config.rows
-    return Trained(model.eval().requires_grad_(False), config.steps, num_rows, num_rows, float(loss), captions.ledger)
+    learned = frozenset(name for name, own in model.parts().items() if any(one.grad is not None for one in own))
+    return Trained(
+        model.eval().requires_grad_(False),
+        learned,
+        config.steps,
+        config.steps * config.rows,
+        num_texts,
+        config.steps * len(asked),
+        float(loss),
+        texts.ledger,
+    )
+
+
+def _item(
+    row: int,
+    told: Told,
+    pairs: Pairs,
+    places_NPI: Tensor | None,
+    group: int,
+    hierarchy: DiseaseGraph | None,
+    entities: Entities | None,
+) -> Item:
+    said = pairs.said_N[row]
+    return Item(
+        pairs.keys_N[row],
+        group,
+        list(told.texts),
+        () if hierarchy is None else (hierarchy.index(said),),
+        label=group,
+        feature_I=pairs.features_NI[row],
+        tokens_NI=None if places_NPI is None else places_NPI[row].float(),
+        aspects=list(told.aspects),
+        entity_label_Q=None if entities is None else entities.of(said).label_Q,
+    )
+
+
+def _loss(
+    method: Method, module: AlignModel, objective: Objective, batch: Batch, taught: Taught, table: TextTable
+) -> Tensor:
+    check_needs(objective, batch)
+    given = module.given(batch)
+    if method.needs_teacher:
+        given["knowledge_MD"] = normalize(taught.head(table.features_UI[batch.token_ids_ML[:, 0]]), dim=-1)
+    return objective(Outputs(*module(given)), batch, LocalGather()).total
 
 
 def _plan(method: Method, config: Stage2, group_N: NDArray[np.int64], seed: int) -> Plan:
@@ -199,37 +214,32 @@ def _plan(method: Method, config: Stage2, group_N: NDArray[np.int64], seed: int)
     return PairPlan(len(group_N), config.rows, seed)
 
 
-class _Captions:
-    """The captions an image may get: its own as they are, or ``draws`` augmented ones for each of them.
+def _context(
+    model: HeadPair, entities: Entities, table: TextTable, image_width: int, seed: int, asked: list[str]
+) -> Context:
+    """What an objective is told once; every text it will ask in each step is added to ``asked``.
 
-    Without a hierarchy the augmentation says the bare name of the concept, as often as it says names and paths with
-    one. Draws go by concept and not by image, so that each text is encoded once for all images of a leaf.
+    The entities already say what the arm may know, so ``entity_texts`` exchanges nothing: in the rewired arm names and
+    definitions are right, as everywhere in this grid.
     """
 
-    def __init__(
-        self, method: Method, config: Stage2, world: World, hierarchy: DiseaseGraph | None, sub: DiseaseGraph
-    ) -> None:
-        self.seed, self.draws, self.unseen = world.seed, config.draws, world.unseen_names
-        self.hierarchy, self.sub, self.ledger = hierarchy, sub, Ledger()
-        self.augment: TextAugment | None = None
-        if method.captions is not None:
-            names = {} if hierarchy is None else concept_names(hierarchy)
-            self.augment = TextAugment(method.captions, names, hierarchy, {leaf: sub.name(leaf) for leaf in sub.ids})
+    def texts(count: int | None, aspects: Collection[str] | None) -> EntityTexts:
+        return entity_texts(entities, "real", seed, count=count, aspects=aspects)
 
-    def of(self, pairs: Pairs, row: int) -> list[str]:
-        own, concept = pairs.captions_N[row], pairs.said_N[row]
-        if self.augment is None:
-            return own
-        concepts = () if self.hierarchy is None else (self.hierarchy.index(concept),)
-        out = []
-        for text in own:
-            for draw in range(self.draws):
-                rng = np.random.default_rng([self.seed, _POOL, self.sub.index(concept), draw])
-                caption, from_graph = self.augment(text, concepts, concept, rng)
-                if from_graph and says(caption, self.unseen):
-                    self.ledger.drop(pairs.keys_N[row], "knowledge caption names an unseen leaf")
-                    caption = text
-                elif from_graph:
-                    self.ledger.keep()
-                out.append(caption)
-        return out
+    def encode(wanted: list[str]) -> Tensor:
+        asked.extend(wanted)
+        with torch.no_grad():
+            return model.in_space(table[wanted])
+
+    return Context(
+        texts=texts,
+        positions=[],
+        above_PP=torch.zeros(0, 0, dtype=torch.bool),
+        tokenize=table.tokenize,
+        encode=encode,
+        text_width=table.features_UI.shape[1],
+        place_width=image_width,
+        embed_dim=table.features_UI.shape[1],
+        state_width=None if model.decoder is None else model.decoder.config.width,
+        text_frozen=True,  # tower and stage 1
+    )

@@ -53,7 +53,8 @@ class Encoder(Protocol):
     """What an object needs to be scored; an object with only one of the two encoders takes part where that is enough.
 
     It may further have ``encode_keys(keys)`` instead of pixels, ``heat_maps(images, texts) -> (N, M, h, w)`` for
-    grounding, ``logit_bias``, and ``preprocess`` (a :class:`medvlp.data.transform.Preprocess`).
+    grounding (a model of this library with a query decoder has its attention), ``logit_bias``, and ``preprocess`` (a
+    :class:`medvlp.data.transform.Preprocess`).
     """
 
     def encode_image(self, images: Sequence[Image.Image]) -> Any:
@@ -97,6 +98,8 @@ class Subject:
         kind = type(model).__name__
         methods = {IMAGE: ("encode_keys", "encode_image"), TEXT: ("encode_text",), MAPS: ("heat_maps",)}
         able = {ability for ability, names in methods.items() if any(callable(getattr(model, n, None)) for n in names)}
+        if getattr(model, "decoder", None) is not None and callable(getattr(model, "image_tokens", None)):
+            able.add(MAPS)  # of its attention
         if not able & {IMAGE, TEXT}:
             raise ConfigError(
                 "can encode neither images nor texts", item=name or kind, remedy="give it encode_image or encode_text"

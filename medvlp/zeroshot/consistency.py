@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,8 +124,8 @@ def consistency(
     row_K = np.array([one.row for one in captions])
     image_ND = unit_vectors(to_numpy(image_ND), "images")
     blind_D = image_ND.mean(0)
-    below_K = _below(image_ND[row_K], true_KD, swapped_KD)
-    blind_K = _below(np.broadcast_to(blind_D, true_KD.shape), true_KD, swapped_KD)
+    below_K = below(image_ND[row_K], true_KD, swapped_KD)
+    blind_K = below(np.broadcast_to(blind_D, true_KD.shape), true_KD, swapped_KD)
     kind_K = np.array([one.kind for one in captions])
     chosen: Mapping[str, NDArray[np.bool_]] = {
         ALL: np.ones(len(captions), dtype=bool),
@@ -133,26 +134,40 @@ def consistency(
     out = {}
     for name, mask_K in chosen.items():
         of_case = [cases[row] for row in row_K[mask_K]]
-        statistics = {"share": _mean(below_K[mask_K]), "floor": _mean(blind_K[mask_K])}
+        every = np.ones(len(of_case), dtype=bool)
+        statistics = {
+            "share": partial(weighted_mean, below_K[mask_K], every),
+            "floor": partial(weighted_mean, blind_K[mask_K], every),
+        }
         found = intervals(statistics, of_case, num_draws, seed)
         num_images = len(set(row_K[mask_K].tolist()))
         out[name] = Consistency(found["share"], found["floor"], len(of_case), num_images, len(set(of_case)))
     return out
 
 
-def _below(image_KD: Floats, true_KD: Floats, swapped_KD: Floats) -> Floats:
-    """1 where the true caption is nearer to the image, one half where both are as near."""
+def below(image_KD: Floats, true_KD: Floats, swapped_KD: Floats) -> Floats:
+    """Return 1 where the true caption is nearer to the image, one half where both are as near (K,).
+
+    Args:
+        image_KD: Unit rows: the image of each pair.
+        true_KD: Unit rows: its caption.
+        swapped_KD: Unit rows: that caption with a fact exchanged.
+    """
     lead_K = (image_KD * (true_KD - swapped_KD)).sum(1)
     return np.where(np.abs(lead_K) < 1e-9, CHANCE, (lead_K > 0).astype(np.float64))
 
 
-def _mean(value_K: Floats) -> Callable[[Any], Any]:
-    """The weighted mean, for one (K,) or several (S, K) rows of weights; undefined where nothing weighs."""
+def weighted_mean(value_K: Floats, mask_K: NDArray[np.bool_], weight: Any) -> Any:
+    """Return the mean of the values that a mask marks, undefined (NaN) where none of them weighs anything.
 
-    def mean(weight: Any) -> Any:
-        if weight is None:
-            return value_K.mean()
-        total_S = weight.sum(-1)
-        return np.divide(weight @ value_K, total_S, out=np.full_like(total_S, np.nan), where=total_S > 0)
-
-    return mean
+    Args:
+        value_K: Values.
+        mask_K: Which of them count.
+        weight: None for equal weights, one row (K,) of weights, or several (S, K), which give one mean each.
+    """
+    value_K = value_K[mask_K]
+    if weight is None:
+        return value_K.mean() if len(value_K) else np.nan
+    own = np.asarray(weight, dtype=np.float64)[..., mask_K]
+    total_S = own.sum(-1)
+    return np.divide(own @ value_K, total_S, out=np.full_like(total_S, np.nan), where=total_S > 0)

@@ -9,6 +9,8 @@ Shape legend: T texts, P distinct texts, N places, G rows and columns of places,
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from medvlp.errors import ConfigError, DataError
-from medvlp.io import atomic_folder
+from medvlp.io import atomic_folder, write_manifest, write_text
 from medvlp.zeroshot.inputs import as_list, batches
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ if TYPE_CHECKING:
 
 MapSource = Literal["attention", "cosine"]
 COLOUR_MAP = "viridis"
+FORMAT = "medvlp-maps-1"
 _OPACITY = 0.5
+_LEAST_SIDE, _LEGEND, _MARGIN, _BAR = 224, 72, 16, 14  # pixels
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,11 @@ def on_image(map_TN: Tensor, preprocess: Preprocess, size: tuple[int, int]) -> T
     return laid.masked_fill(outside_HW, torch.nan)
 
 
+def picture_name(image: int, text: int) -> str:
+    """Return the file name of a picture, by the places of image and text."""
+    return f"image-{image:04d}-text-{text:02d}.png"
+
+
 def overlay(image: Image.Image, map_HW: NDArray[np.floating[Any]], limits: tuple[float, float]) -> Image.Image:
     """Return the image in grey under a map's colours; what the model did not see stays uncoloured.
 
@@ -164,6 +173,56 @@ def overlay(image: Image.Image, map_HW: NDArray[np.floating[Any]], limits: tuple
     return Image.fromarray(mixed_HWC.round().astype(np.uint8))
 
 
+def peak(map_HW: NDArray[np.floating[Any]]) -> tuple[int, int]:
+    """Return column and row of the highest value that the model saw; the first of equals.
+
+    Raises:
+        DataError: If it saw no pixel.
+    """
+    if np.isnan(map_HW).all():
+        raise DataError("the model saw no pixel of it", item="map")
+    row, column = np.unravel_index(int(np.nanargmax(map_HW)), map_HW.shape)
+    return int(column), int(row)
+
+
+def with_legend(image: Image.Image, map_HW: NDArray[np.floating[Any]], limits: tuple[float, float]) -> Image.Image:
+    """Return :func:`overlay` with a ring around the peak and, to the right, a bar of colours with its two ends.
+
+    The picture of the image comes first, from the top left, at its own size; one whose shorter side has fewer than 224
+    pixels is enlarged by a whole factor, so that ring and numbers fit.
+
+    Args:
+        image: The original image.
+        map_HW: Its map, (h, w).
+        limits: Values of the lowest and highest colour.
+
+    Raises:
+        DataError: If image and map differ in size, or the model saw no pixel.
+    """
+    from matplotlib import colormaps
+    from PIL import ImageDraw
+
+    shown = overlay(image, map_HW, limits)
+    factor = max(1, -(-_LEAST_SIDE // min(image.size)))
+    shown = shown.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    column, row = (factor * (place + 0.5) for place in peak(map_HW))
+    radius = max(4.0, min(shown.size) / 40)
+    draw = ImageDraw.Draw(shown)
+    for wider, colour in ((1, "black"), (0, "white")):  # seen on any ground
+        box = (column - radius - wider, row - radius - wider, column + radius + wider, row + radius + wider)
+        draw.ellipse(box, outline=colour, width=1 + wider)
+    canvas = Image.new("RGB", (shown.width + _LEGEND, shown.height), "white")
+    canvas.paste(shown)
+    share_H = np.linspace(1, 0, max(1, shown.height - 2 * _MARGIN))
+    bar_HC = (colormaps[COLOUR_MAP](share_H)[:, :3] * 255).round().astype(np.uint8)
+    bar = Image.fromarray(np.repeat(bar_HC[:, None], _BAR, axis=1))
+    canvas.paste(bar, (shown.width + _MARGIN, _MARGIN))
+    draw = ImageDraw.Draw(canvas)
+    for value, top in ((limits[1], 2), (limits[0], shown.height - _MARGIN + 2)):
+        draw.text((shown.width + _MARGIN, top), f"{value:.3g}", fill="black")
+    return canvas
+
+
 def save_overlays(found: Maps, images: Any, folder: str | Path, *, replace: bool = False) -> Path:
     """Write one PNG per image and text, numbered from 0 (``image-0003-text-01.png``): no name, no text.
 
@@ -173,7 +232,7 @@ def save_overlays(found: Maps, images: Any, folder: str | Path, *, replace: bool
         found: Of :func:`explain`.
         images: The same images.
         folder: Folder to write; it appears whole or not at all.
-        replace: Exchange an existing folder.
+        replace: Exchange a folder that this function wrote.
 
     Raises:
         DataError: If the images are not those, or the folder exists.
@@ -185,10 +244,59 @@ def save_overlays(found: Maps, images: Any, folder: str | Path, *, replace: bool
             if number >= len(found):
                 raise DataError(f"{len(found)} maps, and more images", item="images", remedy="pass the same images")
             map_THW = found.maps[number]
-            limits = float(np.nanmin(map_THW)), float(np.nanmax(map_THW))
             for text, map_HW in enumerate(map_THW):
-                overlay(batch[0], map_HW, limits).save(partial / f"image-{number:04d}-text-{text:02d}.png")
+                overlay(batch[0], map_HW, _limits(map_THW)).save(partial / picture_name(number, text))
             number += 1
         if number != len(found):
             raise DataError(f"{len(found)} maps, but {number} images", item="images", remedy="pass the same images")
+        write_manifest(partial, {"format": FORMAT, "source": found.source})
     return folder
+
+
+def draw_maps(
+    model: Any,
+    images: Any,
+    texts: Sequence[str],
+    folder: str | Path,
+    *,
+    source: Literal["auto", "attention", "cosine"] = "auto",
+    replace: bool = False,
+) -> Path:
+    """Draw where a model finds texts: :func:`explain`, image by image, as pictures :func:`with_legend`.
+
+    Beside the pictures (``image-0003-text-01.png``) ``index.csv`` says which image and text each one is of, where its
+    peak lies (column and row, pixels of the original image), and which values the ends of the bar stand for, the lowest
+    and highest over all texts of that image.
+
+    Args:
+        model: See :func:`explain`.
+        images: See :func:`explain`.
+        texts: What to look for.
+        folder: Folder to write; it appears whole or not at all.
+        source: See :func:`explain`.
+        replace: Exchange a folder that this function wrote.
+
+    Raises:
+        ConfigError: As :func:`explain`.
+        DataError: As :func:`explain`; also if the folder exists.
+    """
+    folder, texts = Path(folder), [texts] if isinstance(texts, str) else list(texts)
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["picture", "image", "text", "peak_x", "peak_y", "low", "high", "source"])
+    with atomic_folder(folder, replace=replace) as partial:
+        for number, (names, batch) in enumerate(batches(as_list(images), 1)):
+            found = explain(model, batch, texts, source=source)
+            map_THW = found.maps[0]
+            limits = _limits(map_THW)
+            for place, (text, map_HW) in enumerate(zip(texts, map_THW, strict=True)):
+                file = picture_name(number, place)
+                with_legend(batch[0], map_HW, limits).save(partial / file)
+                writer.writerow([file, names[0], text, *peak(map_HW), *(f"{end:.6g}" for end in limits), found.source])
+        write_text(partial / "index.csv", lines.getvalue())
+        write_manifest(partial, {"format": FORMAT})
+    return folder
+
+
+def _limits(map_THW: NDArray[np.floating[Any]]) -> tuple[float, float]:
+    return float(np.nanmin(map_THW)), float(np.nanmax(map_THW))

@@ -67,7 +67,7 @@ def test_every_level_method_graph_and_seed_is_there_once(whole):
 def test_all_arms_have_equal_compute(whole):
     costs = {json.dumps(record["cost"], sort_keys=True) for record in runs_of(whole[2])}
     assert [json.loads(cost) for cost in costs] == [
-        {"steps_1": 3, "texts_1": 3 * 8 * 2, "steps_2": 4, "rows_2": 4 * 8, "texts_2": 4 * 8}
+        {"steps_1": 3, "texts_1": 3 * 8 * 2, "steps_2": 4, "rows_2": 4 * 8, "texts_2": 4 * 8, "asked_2": 0}
     ]
 
 

@@ -196,3 +196,34 @@ def test_nothing_is_fitted_on_what_is_scored(ask):
         ask({"fit_split": "test"})
     with pytest.raises(DataError, match="split dev: is scored and fitted on"):
         ask({"split": "dev"})
+
+
+@pytest.mark.extras
+def test_a_query_decoder_brings_its_attention(ask, scenes, tmp_path):
+    from tiny_models import tiny_model, write_bert
+
+    from benchmarks.harness.subjects import Subject as RealSubject
+    from medvlp.encoders.image import TimmImage
+    from medvlp.fusion.query_decoder import QueryDecoder
+    from medvlp.zeroshot.explain import explain
+
+    image = TimmImage.Config(model="test_vit", image_size=64)
+    decoder = QueryDecoder.Config(width=16, layers=1, heads=2)
+    bert = write_bert(tmp_path / "bert")
+    model, plain = tiny_model(bert, image=image, decoder=decoder).eval(), tiny_model(bert, image=image).eval()
+    subject = RealSubject.of(model, "asks")
+    assert "maps" in subject.abilities
+    assert "maps" not in RealSubject.of(plain, "plain").abilities
+    question = ask(maps="own", most=6)
+    found = question.score(subject, 0)
+    assert found.details["maps"] == "own"
+    assert found.metrics[0].n == 6
+    untrained = question.floor("untrained", subject, 1)
+    assert untrained.details["maps"] == "own"
+    item = question.scored[0]
+    texts = dict(zip(question.prompts.classes, question.prompts.texts, strict=True))[item.label][:2]
+    attention = explain(model, scenes[0].split("test")[item.row].image, texts).maps[0].mean(0)
+    expected = values([attention.astype(np.float64)], [item.mask], None)
+    assert found.predictions["pointing"][0] == expected["pointing"][0]
+    assert found.predictions["cnr"][0] == pytest.approx(expected["cnr"][0])
+    assert question.score(RealSubject.of(plain, "plain"), 0) == Skipped("gives no maps")

@@ -1,5 +1,6 @@
 """Maps of texts on images: geometry undone to the pixel, attention and cosine, pictures."""
 
+import csv
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from PIL import Image
 from medvlp.data.transform import Preprocess
 from medvlp.errors import ConfigError, DataError
 from medvlp.fusion.query_decoder import QueryDecoder
-from medvlp.zeroshot.explain import explain, on_image, overlay, save_overlays
+from medvlp.zeroshot.explain import draw_maps, explain, on_image, overlay, peak, save_overlays, with_legend
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
 SIZES = [(96, 96), (150, 90), (90, 150), (64, 200), (33, 47)]
@@ -127,3 +128,51 @@ def test_unseen_pixels_stay_grey():
     shown = np.asarray(overlay(image, map_HW, (0, 1)))
     assert (shown[:, 0] == 100).all()
     assert not (shown[:, 1] == shown[:, 2]).all()
+
+
+def test_the_peak_is_the_highest_value_that_was_seen():
+    map_HW = np.array([[np.nan, 0.2, 0.1], [0.3, 0.9, 0.9]])
+    assert peak(map_HW) == (1, 1)
+    with pytest.raises(DataError, match="saw no pixel"):
+        peak(np.full((2, 2), np.nan))
+
+
+@pytest.mark.parametrize(("size", "factor"), [((300, 250), 1), ((40, 30), 8)])
+def test_a_legend_keeps_the_image_marks_the_peak_and_shows_the_colours(size, factor):
+    image = Image.new("RGB", size, (100, 100, 100))
+    map_HW = np.zeros((size[1], size[0]))
+    map_HW[12, 20] = 2.0
+    plain, shown = np.asarray(overlay(image, map_HW, (0, 2))), np.asarray(with_legend(image, map_HW, (0, 2)))
+    assert shown.shape[0] == factor * size[1]
+    assert shown.shape[1] > factor * size[0] + 30
+    enlarged = plain.repeat(factor, 0).repeat(factor, 1)
+    changed = np.argwhere((shown[:, : factor * size[0]] != enlarged).any(2))
+    assert changed.mean(0) / factor - 0.5 == pytest.approx((12, 20), abs=1)
+    assert 20 < len(changed) < 0.05 * size[0] * size[1] * factor**2
+    bar = shown[16 : factor * size[1] - 16, factor * size[0] + 20]
+    assert tuple(bar[0]) == (253, 231, 37)  # the ends of viridis
+    assert tuple(bar[-1]) == (68, 1, 84)
+
+
+@pytest.mark.extras
+def test_maps_are_drawn_with_an_index_whole_or_absent(models, tmp_path):
+    images = [marked((80, 60), 5, 5), marked((64, 64), 40, 40)]
+    texts = ["a lung", "the colon"]
+    folder = draw_maps(models[1], images, texts, tmp_path / "maps")
+    with (folder / "index.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["text"] for row in rows] == texts * 2
+    assert {row["source"] for row in rows} == {"attention"}
+    assert sorted(path.name for path in folder.glob("*.png")) == [row["picture"] for row in rows]
+    found = explain(models[1], images, texts)
+    for number, row in enumerate(rows):
+        map_HW = found.maps[number // 2][number % 2]
+        assert (int(row["peak_x"]), int(row["peak_y"])) == peak(map_HW)
+        assert float(row["high"]) == pytest.approx(np.nanmax(found.maps[number // 2]), rel=1e-4)
+    with pytest.raises(DataError, match="already exists"):
+        draw_maps(models[1], images, texts, tmp_path / "maps")
+    draw_maps(models[1], images[:1], texts[:1], tmp_path / "maps", replace=True)
+    assert len(list(folder.glob("*.png"))) == 1
+    with pytest.raises(DataError):
+        draw_maps(models[1], [images[0], tmp_path / "none.png"], texts, tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -1,8 +1,8 @@
 """Grounding: whether a model's map of a text lies where the mask of that class is.
 
-A model brings its own maps, or gets occlusion maps (``occlusion``). Pointing game and contrast
-need no threshold; Dice and IoU cut each map, scaled to 0 .. 1 over its image, at one threshold that is fitted on the
-task's ``fit_split``.
+A model brings its own maps (``heat_maps``, or the attention of its query decoder), or gets occlusion maps
+(``occlusion``). Pointing game and contrast need no threshold; Dice and IoU cut each map, scaled to 0 .. 1 over its
+image, at one threshold that is fitted on the task's ``fit_split``.
 
 Shape legend: N marked classes in images, H, W pixels of a mask.
 """
@@ -31,6 +31,7 @@ from medvlp.io import sha256_json
 from medvlp.metrics import bootstrap, localisation, overlap
 from medvlp.zeroshot import floors
 from medvlp.zeroshot.classifier import refuse_test, to_numpy
+from medvlp.zeroshot.explain import explain
 
 if TYPE_CHECKING:
     from benchmarks.harness.protocol import Context
@@ -264,6 +265,11 @@ def _prior_map(means: Mapping[str, Floats], item: Item) -> Floats:
 
 
 def _own_map(subject: Subject, image: Image.Image, texts: Sequence[str]) -> Floats:
+    """Return the mean of the model's maps of some texts; where it saw nothing of the image, the lowest value."""
+    if not callable(getattr(subject.model, "heat_maps", None)):
+        map_Mhw = explain(subject.model, image, list(texts), source="attention").maps[0]
+        mean_hw = map_Mhw.mean(0, dtype=np.float64)
+        return np.where(np.isnan(mean_hw), np.nanmin(mean_hw), mean_hw)
     maps_NMhw = to_numpy(subject.model.heat_maps([image], list(texts)))
     if maps_NMhw.ndim != 4 or maps_NMhw.shape[:2] != (1, len(texts)):
         raise DataError(f"maps of shape {maps_NMhw.shape}", item=subject.name, remedy="give (images, texts, h, w)")

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from benchmarks.harness.protocols import (
     concept_retrieval,
+    consistency,
     few_shot,
     grounding,
     knn,
@@ -30,6 +31,7 @@ ProtocolSettings = Annotated[
     | few_shot.Config
     | prompt_tuning.Config
     | grounding.Config
+    | consistency.Config
     | survival.Config
     | slide_classification.Config
     | slide_segmentation.Config
@@ -47,6 +49,7 @@ MODULES = {
     "few_shot": few_shot,
     "prompt_tuning": prompt_tuning,
     "grounding": grounding,
+    "consistency": consistency,
     "survival": survival,
     "slide_classification": slide_classification,
     "slide_segmentation": slide_segmentation,
