@@ -1,8 +1,8 @@
 """Where in a text the nodes of its triples stand: findings, what is said of them, where they are and whether.
 
 Source: Yu et al. 2021 (ERNIE-ViL), scene-graph prediction: the words of a node of the scene graph are hidden together.
-Carried over to reports, an object is a finding, an attribute its side or severity, a relation its place or the words that
-say or deny it.
+Carried over to reports, an object is a finding, an attribute its side or severity, a relation its place or the words
+that say or deny it.
 Shape legend: C characters.
 """
 
@@ -18,7 +18,7 @@ from medvlp.data.batch import NODES, Triple
 from medvlp.data.swaps import LOCATED, Phrases, presence_words
 
 PRESENCE = "is"
-"""Relation of a :class:`medvlp.data.batch.Triple` that tells whether its head is present; its tail is no word of a text."""
+"""Relation of a :class:`medvlp.data.batch.Triple` that tells whether its head is present; no text holds its tail."""
 
 OBJECT, ATTRIBUTE, RELATION = range(len(NODES))
 

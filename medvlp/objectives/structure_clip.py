@@ -1,8 +1,8 @@
 """Structure-CLIP: captions with one fact exchanged must rank lower, and texts carry what their triples say.
 
 Source: Huang et al. 2024 (Structure-CLIP, AAAI), semantic negatives and the knowledge-enhanced encoder; the hinge is
-that of Faghri et al. 2018 (VSE++), eq. 6. The released code forgets to normalise the sum of text and triples, ignores both
-margins and counts the positive among the negatives of the mean; none of this is followed.
+that of Faghri et al. 2018 (VSE++), eq. 6. The released code forgets to normalise the sum of text and triples, ignores
+both margins and counts the positive among the negatives of the mean; none of this is followed.
 Shapes: B images, M texts and K swapped captions of this rank, A images and T texts of all ranks, D embedding size.
 """
 

@@ -83,7 +83,7 @@ def _derangement(values: Sequence[tuple[Triple, ...]], rng: np.random.Generator)
 
 def tensors_for(objective: Objective, tokenizer: Tokenizer) -> list[TripleTokens | NodeTokens]:
     """Return what makes the tensors of triples that an objective needs, and nothing else."""
-    needs = getattr(objective, "needs", frozenset())
+    needs: frozenset[str] = getattr(objective, "needs", frozenset())
     made: list[TripleTokens | NodeTokens] = []
     if "triple_ids_MX3L" in needs:
         made.append(TripleTokens(tokenizer, *getattr(objective, "triple_size", (6, 5))))
