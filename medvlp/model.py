@@ -142,6 +142,18 @@ class DualEncoder(nn.Module):
             )
         return self.text.with_tokens(ids_ML, mask_ML)
 
+    def token_table(self) -> Tensor:
+        """Return the text tower's table of token embeddings (V, I).
+
+        Raises:
+            ConfigError: If the tower shows none.
+        """
+        if not isinstance(self.text, TextEncoder):
+            raise ConfigError(
+                "shows no table of tokens", item=f"text: {self.config.text.name}", remedy="use text: {name: hf}"
+            )
+        return self.text.table_VI
+
     def decode(self, query_QI: Tensor, tokens_BNI: Tensor, mask_BN: Tensor | None = None) -> Decoded:
         """Ask texts, as text tower outputs, of the places of each image, of those that the mask marks.
 

@@ -1,12 +1,12 @@
 """The batch contract: texts know which image they belong to, nothing is inferred from order.
 
 Shape legend: B images, M texts, L tokens, C channels, H, W pixels, I tower width, N places of an image, K swapped
-captions, Q entities, P positions.
+captions, Q entities, P positions, X triples of a text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 Tokenize = Callable[[list[str]], tuple[Tensor, Tensor]]
+More = Callable[[Sequence["Item"]], Mapping[str, Tensor]]
 
 ABSENT, PRESENT, UNCERTAIN, NOT_MENTIONED = 0, 1, 2, -100
 """Values of ``entity_label_BQ``; what is not mentioned is neither present nor absent."""
@@ -25,6 +26,9 @@ ASPECTS = (
 
 SWAPS = ("side", "anatomy", "presence", "severity")
 """Kinds of swapped captions; ``swap_kind_K`` holds places in this list, -1 for one that counts for nothing."""
+
+NODES = ("object", "attribute", "relation")
+"""Kinds of nodes of triples: a finding; its side or severity; its place, or the words that say or deny it."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Item:
         aspects: Kind of each text, in the order of ``texts``; empty if unknown.
         swaps: Captions that are false of the image.
         triples: What each text says, in the order of ``texts``; empty if unknown.
+        told: What an encoder of triples is told of each text: the same, or what a control puts in its place.
         entity_label_Q: Whether each entity is present, absent, uncertain or not mentioned; int64, or None.
         entity_position_QP: The same of each entity at each position; int64, or None.
     """
@@ -86,6 +91,7 @@ class Item:
     aspects: list[str] = field(default_factory=list)
     swaps: list[Swap] = field(default_factory=list)
     triples: list[tuple[Triple, ...]] = field(default_factory=list)
+    told: list[tuple[Triple, ...]] = field(default_factory=list)
     entity_label_Q: Tensor | None = None
     entity_position_QP: Tensor | None = None
 
@@ -116,6 +122,12 @@ class Batch:
             fills up an image's share, so that all ranks hold equally many: it counts for nothing in any loss.
         swap_kind_K: Place in :data:`SWAPS`, -1 where ``swap_of_K`` is; int64.
         triples: What each text says; empty if unknown.
+        triple_ids_MX3L: Token ids, without special tokens, of head, relation and tail of the first X triples that are
+            told of each text; None unless an objective needs them.
+        triple_mask_MX3L: 1 on real tokens.
+        node_ML: Number, within its text, of the node of the triples that a token is part of; -1 for a token of none, -2
+            for special tokens and padding. None unless an objective needs it.
+        node_kind_ML: What kind of node that is, a place in :data:`NODES`; -1 for none.
         entity_label_BQ: :data:`PRESENT`, :data:`ABSENT`, :data:`UNCERTAIN` or :data:`NOT_MENTIONED`, int64, or None.
         entity_position_BQP: The same of each entity at each position, int64, or None.
     """
@@ -139,6 +151,10 @@ class Batch:
     swap_of_K: Tensor | None = None
     swap_kind_K: Tensor | None = None
     triples: list[tuple[Triple, ...]] = field(default_factory=list, repr=False)
+    triple_ids_MX3L: Tensor | None = None
+    triple_mask_MX3L: Tensor | None = None
+    node_ML: Tensor | None = None
+    node_kind_ML: Tensor | None = None
     entity_label_BQ: Tensor | None = None
     entity_position_BQP: Tensor | None = None
 
@@ -158,7 +174,9 @@ FILLER = ""
 """The text that fills up an image's share; never valid."""
 
 
-def collate(items: Sequence[Item], tokenize: Tokenize, *, labels: bool = True, fills: bool = False) -> Batch:
+def collate(
+    items: Sequence[Item], tokenize: Tokenize, *, labels: bool = True, fills: bool = False, more: Sequence[More] = ()
+) -> Batch:
     """Put items together; every image may have any number of texts.
 
     Args:
@@ -167,6 +185,7 @@ def collate(items: Sequence[Item], tokenize: Tokenize, *, labels: bool = True, f
         labels: Fill ``label_B``.
         fills: Fill ``text_valid_M`` even if all texts of these items count: on another rank some may not, and a loss
             that gathers the field must find it on all ranks or on none.
+        more: Make further tensors of the items, by field name.
     """
     texts = [text for item in items for text in item.texts]
     ids_ML, mask_ML = tokenize(texts)
@@ -189,6 +208,7 @@ def collate(items: Sequence[Item], tokenize: Tokenize, *, labels: bool = True, f
         triples=[triples for item in items for triples in item.triples],
         entity_label_BQ=_stacked([item.entity_label_Q for item in items]),
         entity_position_BQP=_stacked([item.entity_position_QP for item in items]),
+        **{name: tensor for make in more for name, tensor in make(items).items()},  # type: ignore[arg-type]
     )
 
 

@@ -117,6 +117,11 @@ class Entities:
         label_Q, position_QP = torch.from_numpy(self.label_NQ[row]), torch.from_numpy(self.position_NQP[row])
         return Known(label_Q, position_QP, self._triples.get(key, {}))
 
+    @property
+    def has_triples(self) -> bool:
+        """Whether it is known of any text what it says as triples."""
+        return any(found for of_texts in self._triples.values() for found in of_texts.values())
+
     def check_keys(self, keys: Iterable[str]) -> None:
         """Raise a :class:`DataError` naming the first key the set does not have."""
         for key in keys:

@@ -189,6 +189,20 @@ def severity_words(text: str, start: int, end: int) -> list[str]:
     return [_key(match) for match in _free(text, table.severity(text, start, end), table)]
 
 
+def presence_words(text: str) -> list[tuple[int, int, Part]]:
+    """Return first and end of words that say or deny something ("there is", "no"), and the part they count for."""
+    table = _table()
+    found = []
+    for part in _parts(text, table):
+        phrases = (table.affirm, table.negations) if part.denied else (table.negate,)
+        for one in phrases:
+            matches = _free(text, one(text, part.start, part.end), table)
+            if matches:
+                found += [(match.start(), match.end(), part) for match in matches]
+                break
+    return found
+
+
 def _parts(text: str, table: _Table) -> list[Part]:
     """Cut a text where what is denied may begin or end."""
     cuts = {0, len(text)}

@@ -90,6 +90,12 @@ class TextEncoder(nn.Module):
         own = self.config.pooling == "pooler"
         return (out.pooler_output if own else pool(states_MLI, mask_ML, self.config.pooling)), states_MLI
 
+    @property
+    def table_VI(self) -> Tensor:
+        """The table of token embeddings, for each id its vector before any position."""
+        table: Tensor = self.transformer.get_input_embeddings().weight
+        return table
+
     def tokenize(self, texts: list[str], fixed: bool = False) -> tuple[Tensor, Tensor]:
         """Return ids and mask (M, L), padded to the longest text, or to ``context_length`` if ``fixed``."""
         return self.tokenizer(texts, fixed)

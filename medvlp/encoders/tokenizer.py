@@ -71,6 +71,29 @@ class Tokenizer(abc.ABC):
     def _encode(self, texts: list[str], fixed: bool) -> tuple[Tensor, Tensor, int]:
         """Return ids, mask and the number of texts that lost tokens."""
 
+    @property
+    def mask_id(self) -> int | None:
+        """Return the token id that stands for a hidden token, None if there is none."""
+        return None
+
+    def bare(self, texts: Sequence[str], length: int) -> list[list[int]]:
+        """Return the first ids of each text, without special tokens; such texts are not counted.
+
+        Raises:
+            ConfigError: If this tokenizer cannot.
+        """
+        raise ConfigError("gives no tokens of parts of a text", item="model.text", remedy="use text: {name: hf}")
+
+    def spans(self, texts: Sequence[str]) -> Tensor:
+        """Return which characters of ``clean(text)`` each token is (M, L, 2), as :meth:`__call__` would lay them out.
+
+        First and end; equal for special tokens and padding. Such texts are not counted.
+
+        Raises:
+            ConfigError: If this tokenizer cannot.
+        """
+        raise ConfigError("does not say where its tokens are", item="model.text", remedy="use text: {name: hf}")
+
     @abc.abstractmethod
     def save(self, folder: Path) -> None:
         """Write what is needed to build the tokenizer again; nothing where it is part of a library."""
@@ -112,6 +135,36 @@ class HfTokenizer(Tokenizer):
             lengths = [len(ids) for ids in self.hf([clean(text) for text in texts])["input_ids"]]
             num_truncated = sum(length > self.context_length for length in lengths)
         return ids_ML, (ids_ML != self.hf.pad_token_id).long(), num_truncated
+
+    @property
+    def mask_id(self) -> int | None:
+        """Return the token id that stands for a hidden token, None if there is none."""
+        found: int | None = self.hf.mask_token_id
+        return found
+
+    def bare(self, texts: Sequence[str], length: int) -> list[list[int]]:
+        """Return the first ids of each text, without special tokens."""
+        if not texts:
+            return []
+        ids: list[list[int]] = self.hf([clean(text) for text in texts], add_special_tokens=False)["input_ids"]
+        return [one[:length] for one in ids]
+
+    def spans(self, texts: Sequence[str]) -> Tensor:
+        """Return which characters of ``clean(text)`` each token is (M, L, 2).
+
+        Raises:
+            ConfigError: If it is one of the slow tokenizers, which do not know.
+        """
+        if not self.hf.is_fast:
+            return super().spans(texts)
+        batch = self.hf(
+            [clean(text) for text in texts],
+            max_length=self.context_length,
+            padding="longest",
+            truncation=True,
+            return_offsets_mapping=True,
+        )
+        return torch.tensor(batch["offset_mapping"])
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files into ``folder``."""

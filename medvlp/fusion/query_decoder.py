@@ -105,12 +105,22 @@ class DecoderLayer(nn.Module):
         self.feed = FeedForward(width, config.ratio, config.dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
 
-    def forward(self, state_BQD: Tensor, place_BND: Tensor, mask_BN: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the new states and the mean cross-attention over heads (B, Q, N)."""
+    def forward(
+        self, state_BQD: Tensor, place_BND: Tensor, mask_BN: Tensor | None, real_BQ: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the new states and the mean cross-attention over heads (B, Q, N).
+
+        Args:
+            state_BQD: Queries.
+            place_BND: Places.
+            mask_BN: True on real places; all by default.
+            real_BQ: True on real queries, of which each has one at least; others are seen by none. All by default.
+        """
         if self.own is not None and self.own_out is not None:
             query, key, value = (self._heads(part) for part in self.own(self.norms[0](state_BQD)).chunk(3, -1))
             rate = self.dropout if self.training else 0.0
-            mixed = scaled_dot_product_attention(query, key, value, dropout_p=rate)
+            seen = None if real_BQ is None else real_BQ[:, None, None]
+            mixed = scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=rate)
             state_BQD = state_BQD + self._drop(self.own_out(mixed.transpose(1, 2).flatten(2)))
         query = self._heads(self.ask(self.norms[1](state_BQD)))
         key, value = (self._heads(part) for part in self.answer(place_BND).chunk(2, -1))

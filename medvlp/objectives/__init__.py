@@ -15,6 +15,7 @@ from medvlp.errors import ConfigError
 from medvlp.objectives.base import Objective, ObjectiveSettings
 from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.devide import DevideObjective
+from medvlp.objectives.ernie_vil import ErnieVilObjective
 from medvlp.objectives.kad import KadObjective, KadPairObjective
 from medvlp.objectives.kep import KepObjective
 from medvlp.objectives.kinship import KinshipObjective
@@ -24,6 +25,7 @@ from medvlp.objectives.make import MakeObjective
 from medvlp.objectives.medklip import MedklipObjective
 from medvlp.objectives.semantic_groups import GroupObjective
 from medvlp.objectives.siglip import SiglipObjective
+from medvlp.objectives.structure_clip import StructureClipObjective
 from medvlp.objectives.weighted import WeightedObjectives
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ ObjectiveConfig = Annotated[
     | KadPairObjective.Config
     | MakeObjective.Config
     | LocalObjective.Config
-    | DevideObjective.Config,
+    | DevideObjective.Config
+    | StructureClipObjective.Config
+    | ErnieVilObjective.Config,
     Field(discriminator="name"),
 ]
 
@@ -58,6 +62,8 @@ _MODULES = (
     MakeObjective,
     LocalObjective,
     DevideObjective,
+    StructureClipObjective,
+    ErnieVilObjective,
 )
 
 

@@ -117,6 +117,8 @@ class Seen:
             place of the image's it takes other places (B, N, I) or (1, N, I), as image tower outputs, with a mask
             (B, N), True on those an image has.
         encode: Token ids and mask of further texts (N, L) to text tower outputs (N, I), with gradient.
+        encode_words: The same by token (N, L, I).
+        table_VI: The text tower's table of token embeddings; None unless the objective reads ``table``.
     """
 
     image_BI: Tensor
@@ -127,6 +129,8 @@ class Seen:
     batch: dict[str, Tensor]
     decode: Callable[..., Decoded]
     encode: Callable[[Tensor, Tensor], Tensor]
+    encode_words: Callable[[Tensor, Tensor], Tensor] | None = None
+    table_VI: Tensor | None = None
 
 
 class Heads(Protocol):
@@ -141,10 +145,10 @@ class Heads(Protocol):
         ...
 
 
-READS = frozenset({"patches", "words", "tokens", "valid"})
+READS = frozenset({"patches", "words", "tokens", "valid", "table"})
 """What an objective may name in its attribute ``reads``: ``patches`` fills :attr:`Outputs.patch_BND`, ``words``
-:attr:`Outputs.word_MLD` and :attr:`Seen.words_MLI`, ``tokens`` :attr:`Seen.tokens_BNI`; ``valid`` says that it leaves
-out texts whose ``text_valid_M`` is False."""
+:attr:`Outputs.word_MLD` and :attr:`Seen.words_MLI`, ``tokens`` :attr:`Seen.tokens_BNI`, ``table``
+:attr:`Seen.table_VI`; ``valid`` says that it leaves out texts whose ``text_valid_M`` is False."""
 
 
 def upcast(tensor: Tensor) -> Tensor:

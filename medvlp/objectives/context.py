@@ -57,6 +57,10 @@ class Context:
         embed_dim: Width D of the shared embedding.
         state_width: Width of the query decoder, None if the model has none.
         text_frozen: The text tower never changes in this run.
+        knowledge: ``real``, ``permuted`` or ``none``.
+        has_triples: The run knows of some texts what they say as triples.
+        table_size: Tokens and width (V, I) of the text tower's table of token embeddings; None if it shows none.
+        mask_id: Token id that stands for a hidden token; None if the tokenizer has none.
     """
 
     texts: Callable[[int | None, Collection[str] | None], Texts] | None
@@ -69,6 +73,10 @@ class Context:
     embed_dim: int
     state_width: int | None
     text_frozen: bool
+    knowledge: str = "real"
+    has_triples: bool = False
+    table_size: tuple[int, int] | None = None
+    mask_id: int | None = None
 
     def entity_texts(self, objective: str, count: int | None, aspects: Collection[str] | None) -> Texts:
         """Return the texts of the entities.
@@ -81,6 +89,43 @@ class Context:
                 f"objective {objective} asks for entities", item="entities", remedy="name a folder of `medvlp entities`"
             )
         return self.texts(count, aspects)
+
+    def need_triples(self, objective: str) -> None:
+        """Raise a :class:`ConfigError` if the run knows no triples."""
+        if not self.has_triples:
+            raise ConfigError(
+                f"objective {objective} reads triples of the texts",
+                item="entities",
+                remedy="name a folder of `medvlp entities` made of reports or simulated scenes",
+            )
+
+    def token_table(self, objective: str) -> tuple[int, int]:
+        """Return tokens and width of the table of token embeddings.
+
+        Raises:
+            ConfigError: If the text tower shows none.
+        """
+        if self.table_size is None:
+            raise ConfigError(
+                f"objective {objective} reads the table of token embeddings",
+                item="model.text",
+                remedy="use text: {name: hf}",
+            )
+        return self.table_size
+
+    def hidden_token(self, objective: str) -> int:
+        """Return the token id that stands for a hidden token.
+
+        Raises:
+            ConfigError: If the tokenizer has none.
+        """
+        if self.mask_id is None:
+            raise ConfigError(
+                f"objective {objective} hides tokens, for which this tokenizer has no sign",
+                item="model.text",
+                remedy="use a text model that was trained with masks, such as BERT",
+            )
+        return self.mask_id
 
     def decoder_width(self, objective: str) -> int:
         """Return the width of the query decoder.

@@ -37,6 +37,8 @@ class WeightedObjectives(nn.Module):
         self.objectives = list(objectives)
         self.needs = frozenset[str]().union(*(getattr(objective, "needs", ()) for objective in objectives))
         self.reads = frozenset[str]().union(*(getattr(objective, "reads", ()) for objective in objectives))
+        sizes = [getattr(objective, "triple_size", None) for objective in objectives]
+        self.triple_size = next((size for size in sizes if size is not None), None)
         self.heads = self._heads()
 
     def prepare(self, context: Context) -> None:

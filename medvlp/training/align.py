@@ -20,6 +20,7 @@ from medvlp.data.batch import Batch
 from medvlp.data.entities import Entities
 from medvlp.data.plan import GroupPlan, PairPlan, Plan, Sampling
 from medvlp.data.swaps import Swaps
+from medvlp.data.word_swaps import swaps_for
 from medvlp.encoders.weights import load_named, read_state_dict, write_state_dict
 from medvlp.errors import ConfigError, DataError, GraphError
 from medvlp.model import PARTS, DualEncoder, Part, save_model
@@ -39,6 +40,7 @@ from medvlp.training.resume import identity
 from medvlp.training.settings import HARMLESS, RunConfig
 from medvlp.training.start import starting_model
 from medvlp.training.text_augment import TextAugment, concept_names
+from medvlp.training.triples import tensors_for, told_triples
 from medvlp.zeroshot.prompts import PromptConfig, PromptSet, from_config
 from medvlp.zeroshot.quick import development_score
 
@@ -249,10 +251,12 @@ class AlignRecipe:
             aspects=config.aspects,
             repeat_texts=config.repeat_texts,
             entities=self.entities,
-            swaps=None if config.swaps is None else Swaps(config.swaps),
+            swaps=swaps_for(config.swaps, config.knowledge),
             entity_strings=config.entity_strings,
             aspect_texts=AspectTexts.of_recipe(config, self.split, self.store, self.graph, hierarchy),
+            told=told_triples(self.objective, self.entities, self.split.keys, config.knowledge, config.seed),
         )
+        self.of_triples = tensors_for(self.objective, self.model.tokenizer)
         if self.data.fills and "valid" not in self.module.reads:
             fewest = 1 if config.repeat_texts else config.texts_per_image
             raise DataError(
@@ -302,6 +306,7 @@ class AlignRecipe:
             self.config.num_workers,
             pin=self.device.type == "cuda",
             labels=self.config.knowledge != "none",
+            more=self.of_triples,
         )
 
     def inputs(self, batch: Batch) -> tuple[dict[str, Tensor]]:
@@ -339,11 +344,13 @@ class AlignRecipe:
         return {f"zero_shot/{name}": value for name, value in scores.items()}
 
     def report(self) -> dict[str, float]:
-        """Return the shares of texts that were cut since the last call."""
+        """Return the shares of texts that were cut since the last call, and what was read of their triples."""
         shares = {"truncated_share": self.model.tokenizer.truncated_share}
         self.model.tokenizer.reset_counts()
         if self.knowledge_encoder is not None:
             shares["knowledge_truncated_share"] = self.knowledge_encoder.truncated_share()
+        for made in self.of_triples:
+            shares |= made.report()
         return shares
 
     def save_model(self, folder: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from medvlp.data.augment import swap_sides
-from medvlp.data.batch import FILLER, Batch, Item, Tokenize, collate
+from medvlp.data.batch import FILLER, Batch, Item, More, Tokenize, collate
 from medvlp.data.mirror import Mirror
 from medvlp.data.plan import Plan
 from medvlp.training.draws import Draw, Order, in_order
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
     from medvlp.training.aspects import AspectTexts
     from medvlp.training.text_augment import TextAugment
+    from medvlp.training.triples import Told
 
 _DRAW = 3  # random stream of captions and augmentation, apart from the plan's
 _SWAPS = 11  # and of swapped captions, so that asking for them changes nothing else
@@ -54,6 +55,8 @@ class AlignData(Dataset[Item]):
         swaps: Draws swapped captions of the texts as they are shown, or None.
         entity_strings: Show what a text says of its findings in place of its words.
         aspect_texts: Makes the texts of each step from a row's captions and concepts; None takes the captions.
+        told: What an encoder of triples is told in place of what the texts say, or None; see
+            :func:`medvlp.training.triples.told_triples`.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class AlignData(Dataset[Item]):
         swaps: Swaps | None = None,
         entity_strings: bool = False,
         aspect_texts: AspectTexts | None = None,
+        told: Told | None = None,
     ) -> None:
         self.split, self.concepts, self.texts = split, concepts, texts
         self.preprocess, self.augment, self.features = preprocess, augment, features
@@ -83,7 +87,7 @@ class AlignData(Dataset[Item]):
         self.labels: list[str | None] = split.column("label")
         self.groups: NDArray[np.int64] = split.column("group")
         self.tokens, self.repeat_texts, self.entities, self.swaps = tokens, repeat_texts, entities, swaps
-        self.aspect_texts = aspect_texts
+        self.aspect_texts, self.told = aspect_texts, told
         self.captions = [
             [text for text in texts if aspects is None or text.aspect in aspects] for texts in split.column("texts")
         ]
@@ -133,6 +137,9 @@ class AlignData(Dataset[Item]):
             image_CHW = self.preprocess(image)
         label = self.labels[row]
         triples = [] if known is None else [known.triples_of(own[place].text) for place in drawn]
+        told = triples
+        if self.told is not None:
+            told = [self.told.get((self.keys[row], own[place].text), ()) for place in drawn]
         if self.entity_strings:
             texts = [entity_string(text, found) for text, found in zip(texts, triples, strict=True)]
         if self.texts is not None:
@@ -150,6 +157,7 @@ class AlignData(Dataset[Item]):
             tokens_NI=None if self.tokens is None else torch.from_numpy(np.array(self.tokens[row])),
             swaps=swaps,
             triples=[] if known is None else triples + [()] * filling,
+            told=[] if known is None else told + [()] * filling,
             entity_label_Q=None if known is None else known.label_Q,
             entity_position_QP=None if known is None else known.position_QP,
             concepts=self.concepts[row],
@@ -170,13 +178,14 @@ def batches(
     *,
     pin: bool,
     labels: bool,
+    more: Sequence[More] = (),
 ) -> Iterator[Batch]:
     """Yield this rank's batches; the number of workers changes only the speed.
 
     Texts are tokenised here, in one process, so that cut ones are counted.
     """
     for items in in_order(data, Order(plan, start, rank, world), num_workers, pin=pin):
-        yield collate(items, tokenize, labels=labels, fills=data.fills)
+        yield collate(items, tokenize, labels=labels, fills=data.fills, more=more)
 
 
 def concept_rows(

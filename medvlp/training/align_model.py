@@ -88,6 +88,8 @@ class AlignModel(nn.Module):
                 batch,
                 partial(self._decode, tokens_BNI),
                 self._pooled_text,
+                lambda ids_NL, mask_NL: model.text_tokens(ids_NL, mask_NL)[1],
+                model.token_table() if "table" in self.reads else None,
             )
             extra = self.heads(seen)
         return (

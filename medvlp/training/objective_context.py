@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from medvlp.encoders.text import TextEncoder
 from medvlp.objectives.context import Context
 from medvlp.training.entity_texts import EntityTexts, entity_texts, position_hierarchy, position_texts
 
@@ -48,6 +49,12 @@ def make_context(model: DualEncoder, config: AlignConfig, entities: Entities | N
         embed_dim=model.config.embed_dim,
         state_width=None if model.decoder is None else model.decoder.config.width,
         text_frozen="text_tower" in config.freeze.always,
+        knowledge=config.knowledge,
+        has_triples=entities is not None and entities.has_triples,
+        table_size=(len(model.text.table_VI), model.text.table_VI.shape[1])
+        if isinstance(model.text, TextEncoder)
+        else None,
+        mask_id=model.tokenizer.mask_id,
     )
 
 
