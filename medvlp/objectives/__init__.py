@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from medvlp.errors import ConfigError
+from medvlp.objectives.arl import ArlObjective
 from medvlp.objectives.base import Objective, ObjectiveSettings
 from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.devide import DevideObjective
@@ -41,7 +42,8 @@ ObjectiveConfig = Annotated[
     | KadPairObjective.Config
     | MakeObjective.Config
     | LocalObjective.Config
-    | DevideObjective.Config,
+    | DevideObjective.Config
+    | ArlObjective.Config,
     Field(discriminator="name"),
 ]
 
@@ -58,6 +60,7 @@ _MODULES = (
     MakeObjective,
     LocalObjective,
     DevideObjective,
+    ArlObjective,
 )
 
 
