@@ -34,7 +34,12 @@ def write_bert(folder: Path, positions: int = 64, model_type: str = "bert") -> P
     )
     folder.mkdir(parents=True, exist_ok=True)
     PreTrainedTokenizerFast(
-        tokenizer_object=raw, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+        tokenizer_object=raw,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
     ).save_pretrained(str(folder))
     config = AutoConfig.for_model(
         model_type,

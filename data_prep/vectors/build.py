@@ -148,8 +148,8 @@ def _pykeen(config: VectorsConfig, triples: Triples) -> Vectors:
         folder = Path(name)
         settings = {**config.model_dump(mode="json"), "device": "cuda" if torch.cuda.is_available() else "cpu"}
         write_json(folder / "settings.json", settings)
-        for file, lines in (("entities.txt", triples.ids), ("relations.txt", triples.relations)):
-            write_text(folder / file, "".join(f"{line}\n" for line in lines))
+        for file, names in (("entities.txt", triples.ids), ("relations.txt", triples.relations)):
+            write_text(folder / file, "".join(f"{one}\n" for one in names))
         for split in triples.parts:
             lines = [
                 f"{triples.ids[head]}\t{triples.relations[said]}\t{triples.ids[tail]}\n"

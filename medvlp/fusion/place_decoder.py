@@ -72,10 +72,11 @@ class PlaceDecoder(nn.Module):
         return guess_BNC
 
 
-def hide_places(num_images: int, num_places: int, share: float, device: torch.device) -> Tensor:
+def hide_places(place_BNC: Tensor, share: float) -> Tensor:
     """Choose equally many places of each image (B, N), at least one and not all, by torch's generator."""
+    num_images, num_places, _ = place_BNC.shape
     count = min(max(1, round(share * num_places)), max(1, num_places - 1))
-    return torch.rand(num_images, num_places, device=device).argsort(1).argsort(1) < count
+    return torch.rand(num_images, num_places, device=place_BNC.device).argsort(1).argsort(1) < count
 
 
 def pixels_of_places(image_BCHW: Tensor, side: int) -> Tensor:

@@ -161,12 +161,12 @@ class ArlHeads(nn.Module):
         share = self.config.mask_places
         if self.config.reconstruct == "places":
             assert seen.tokens_BNI is not None, "the objective reads tokens"
-            hidden_BN = hide_places(*seen.tokens_BNI.shape[:2], share, seen.tokens_BNI.device)
             held_BNC, token_BNI = seen.tokens_BNI.detach(), seen.tokens_BNI
+            hidden_BN = hide_places(held_BNC, share)
         else:
             image_BCHW = seen.batch["image_BCHW"]
             held_BNC = pixels_of_places(image_BCHW, self.side)
-            hidden_BN = hide_places(*held_BNC.shape[:2], share, image_BCHW.device)
+            hidden_BN = hide_places(held_BNC, share)
             token_BNI = seen.look(blank_places(image_BCHW, hidden_BN, self.side))
         guess_BNC = decoder(token_BNI, hidden_BN)
         return {"arl.place_BNC": guess_BNC, "arl.held_BNC": held_BNC, "arl.hidden_BN": hidden_BN.long()}

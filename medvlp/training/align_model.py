@@ -88,8 +88,8 @@ class AlignModel(nn.Module):
                 batch,
                 partial(self._decode, tokens_BNI),
                 self._pooled_text,
-                self._words,
-                self._places,
+                encode_words=self._words,
+                look=self._places,
             )
             extra = self.heads(seen)
         return (
