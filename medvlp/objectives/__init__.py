@@ -42,8 +42,8 @@ ObjectiveConfig = Annotated[
     | KadPairObjective.Config
     | MakeObjective.Config
     | LocalObjective.Config
-    | DevideObjective.Config
-    | ArlObjective.Config,
+    | ArlObjective.Config
+    | DevideObjective.Config,
     Field(discriminator="name"),
 ]
 
@@ -59,8 +59,8 @@ _MODULES = (
     KadPairObjective,
     MakeObjective,
     LocalObjective,
-    DevideObjective,
     ArlObjective,
+    DevideObjective,
 )
 
 
