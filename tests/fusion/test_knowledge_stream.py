@@ -170,3 +170,14 @@ def test_what_is_hidden_does_not_reach_the_guess():
     assert not torch.allclose(model(token, hidden), model(token + 1, hidden))
     (model(token, hidden) * torch.randn(2, PLACES, 4)).sum().backward()
     assert [name for name, parameter in model.named_parameters() if not parameter.grad.abs().sum() > 0] == []
+
+
+def test_mixed_precision_stays_near_float32():
+    model, given = fusion(), inputs()
+    nodes = GraphAttention(GraphAttention.Config(width=G, hidden=4, heads=2), torch.randn(N, X), EDGES).eval()
+    places = PlaceDecoder(PlaceDecoder.Config(width=16, layers=1, heads=2), WIDE, 4, PLACES, hides=True)
+    hidden = torch.tensor([[True, False, True, False, False]] * 2)
+    for function in (lambda: model(*given), nodes, lambda: places(given[2], hidden)):
+        wide = function()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.testing.assert_close(function().float(), wide, atol=0.15, rtol=0.1)
