@@ -94,13 +94,17 @@ class MentionFinder(nn.Module):
     def _longest(self, ids_ML: Tensor) -> tuple[Tensor, Tensor]:
         """Length and row of the longest name that begins at each token; length 0 where none does."""
         width = self.name_AW.shape[1]
+        near_A = torch.isin(self.name_AW[:, 0], ids_ML).nonzero()[:, 0]  # few of many names begin with a word of these
+        if len(near_A) == 0:
+            return torch.zeros_like(ids_ML), torch.zeros_like(ids_ML)
+        name_AW = self.name_AW[near_A]
         ahead_MLW = nn.functional.pad(ids_ML, (0, width - 1), value=_NO_TOKEN - 1).unfold(1, width, 1)
-        same_MLA = torch.ones(*ids_ML.shape, len(self.name_AW), dtype=torch.bool, device=ids_ML.device)
+        same_MLA = torch.ones(*ids_ML.shape, len(name_AW), dtype=torch.bool, device=ids_ML.device)
         for column in range(width):
-            token_A = self.name_AW[:, column]
+            token_A = name_AW[:, column]
             same_MLA &= (ahead_MLW[:, :, column, None] == token_A) | (token_A == _NO_TOKEN)
-        size_A = (self.name_AW != _NO_TOKEN).sum(1)
-        return (same_MLA * size_A).max(-1)
+        size_ML, best_ML = (same_MLA * (name_AW != _NO_TOKEN).sum(1)).max(-1)
+        return size_ML, near_A[best_ML]
 
 
 def _ids(tokenize: Tokenize, texts: Sequence[str]) -> list[list[int]]:

@@ -12,6 +12,7 @@ from medvlp.errors import ConfigError, TrainingError
 from medvlp.fusion.graph_attention import GraphAttention
 from medvlp.fusion.knowledge_stream import KnowledgeFusion
 from medvlp.fusion.place_decoder import PlaceDecoder
+from medvlp.knowledge.vectors import EntityVectors
 from medvlp.objectives.arl import ArlObjective
 from medvlp.training.align import AlignRecipe, Freezing, train
 from medvlp.training.log import read_log
@@ -152,6 +153,29 @@ def test_knowledge_changes_the_entity_graph_alone(place, bert):
     assert [0, 5] in edges["real"]  # lung carcinoma and carcinoma, which is no entity
     assert edges["real"] != edges["permuted"]
     assert torch.equal(heads["real"].find.name_AW, heads["permuted"].find.name_AW)
+
+
+def test_entity_vectors_start_from_a_folder_and_the_log_says_for_how_many(place, bert, tmp_path):
+    numbers = np.random.default_rng(0).normal(size=(3, 6)).astype(np.float32)
+    vectors = EntityVectors(("T:1", "T:2", "T:3"), ("is_a",), numbers, numbers[:1], {})
+    vectors.save(tmp_path / "vectors", {}, {})
+    objective = ArlObjective.Config(**SMALL, reconstruct="places", vectors=str(tmp_path / "vectors"))
+    unit = torch.nn.functional.normalize(torch.from_numpy(numbers), dim=1)
+    starts = {}
+    for knowledge in ("real", "permuted", "none"):
+        config = config_of(place, bert, "places", knowledge=knowledge, steps=1).model_copy(
+            update={"objective": objective}
+        )
+        starts[knowledge] = recipe_of(config).objective.heads.nodes.node_NX.detach()[:2]
+        train(config, tmp_path / knowledge)
+        share = 0.0 if knowledge == "none" else 0.5  # two of four entities
+        assert read_log(tmp_path / knowledge)[0]["vectors_share"] == share
+    torch.testing.assert_close(starts["real"], unit[1:])
+    same = [[torch.allclose(row, one) for one in unit] for row in starts["permuted"]]
+    assert [sum(row) for row in same] == [1, 1]
+    assert not same[0][1]
+    assert not same[1][2]
+    assert not any(torch.allclose(row, one) for row in starts["none"] for one in unit)
 
 
 @pytest.mark.parametrize(
