@@ -21,6 +21,7 @@ from medvlp.cli_predict import predict
 from medvlp.cli_serve import serve
 from medvlp.cli_slides import slide_app, slides_settings
 from medvlp.cli_survival import embed_cases, survival
+from medvlp.cli_vectors import vectors
 from medvlp.cli_weights import weights_app
 from medvlp.errors import ConfigError, MedvlpError
 from medvlp.memory import keep_freed_memory
@@ -57,6 +58,7 @@ app.command()(diagnose)
 app.command()(serve)
 app.command()(deid)
 app.command()(entities)
+app.command()(vectors)
 app.command()(link)
 app.command()(embed_cases)
 app.command()(survival)

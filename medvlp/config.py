@@ -29,6 +29,7 @@ KINDS = {
     "pairs": "data_prep.pairs.config:PairsConfig",
     "reports": "data_prep.reports.config:ReportsConfig",
     "entities": "data_prep.entities.config:EntitiesConfig",
+    "vectors": "data_prep.vectors.config:VectorsConfig",
     "simulation": "data_prep.simulation.config:SimulationConfig",
     "planted_slides": "data_prep.planted.config:PlantedSlidesConfig",
     "slides": "data_prep.slides.config:SlidesConfig",

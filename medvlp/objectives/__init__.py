@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from medvlp.errors import ConfigError
+from medvlp.objectives.arl import ArlObjective
 from medvlp.objectives.base import Objective, ObjectiveSettings
 from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.devide import DevideObjective
@@ -43,6 +44,7 @@ ObjectiveConfig = Annotated[
     | KadPairObjective.Config
     | MakeObjective.Config
     | LocalObjective.Config
+    | ArlObjective.Config
     | DevideObjective.Config
     | StructureClipObjective.Config
     | ErnieVilObjective.Config,
@@ -61,6 +63,7 @@ _MODULES = (
     KadPairObjective,
     MakeObjective,
     LocalObjective,
+    ArlObjective,
     DevideObjective,
     StructureClipObjective,
     ErnieVilObjective,

@@ -102,6 +102,10 @@ class Objective(Protocol):
         ...
 
 
+def _not_given(*_: Tensor) -> Tensor:
+    raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class Seen:
     """What the towers made of a batch, for heads of an objective's own.
@@ -117,7 +121,8 @@ class Seen:
             place of the image's it takes other places (B, N, I) or (1, N, I), as image tower outputs, with a mask
             (B, N), True on those an image has.
         encode: Token ids and mask of further texts (N, L) to text tower outputs (N, I), with gradient.
-        encode_words: The same by token (N, L, I).
+        encode_words: The same to text tower outputs by token (N, L, I).
+        look: Further images (B, C, H, W) to image tower outputs by place (B, N, I), with gradient.
         table_VI: The text tower's table of token embeddings; None unless the objective reads ``table``.
     """
 
@@ -129,7 +134,8 @@ class Seen:
     batch: dict[str, Tensor]
     decode: Callable[..., Decoded]
     encode: Callable[[Tensor, Tensor], Tensor]
-    encode_words: Callable[[Tensor, Tensor], Tensor] | None = None
+    encode_words: Callable[[Tensor, Tensor], Tensor] = _not_given
+    look: Callable[[Tensor], Tensor] = _not_given
     table_VI: Tensor | None = None
 
 

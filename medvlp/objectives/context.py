@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from medvlp.objectives.base import Seen
 
 
+@dataclass(frozen=True)
+class KnownEntity:
+    """An entity of the run: its name, and the ids its folder gives it, whether the graph has them or not."""
+
+    name: str
+    concepts: tuple[str, ...] = ()
+
+
 class Texts(Protocol):
     """Equally many texts of each entity; see ``medvlp.training.entity_texts``."""
 
@@ -57,10 +65,16 @@ class Context:
         embed_dim: Width D of the shared embedding.
         state_width: Width of the query decoder, None if the model has none.
         text_frozen: The text tower never changes in this run.
-        knowledge: ``real``, ``permuted`` or ``none``.
+        entities: The entities, the same whatever the knowledge; None without any.
+        knowledge: What the run may know of the graph.
+        seed: Of the run.
+        num_places: Counts an image's places.
+        image_size: Side of an image in pixels.
+        mask_id: Token id that stands for a hidden token, None if the tokenizer has none.
+        unknown_id: Token id of what the tokeniser does not know, None if there is none.
+        num_tokens: Size of the vocabulary.
         has_triples: The run knows of some texts what they say as triples.
         table_size: Tokens and width (V, I) of the text tower's table of token embeddings; None if it shows none.
-        mask_id: Token id that stands for a hidden token; None if the tokenizer has none.
     """
 
     texts: Callable[[int | None, Collection[str] | None], Texts] | None
@@ -73,10 +87,16 @@ class Context:
     embed_dim: int
     state_width: int | None
     text_frozen: bool
-    knowledge: str = "real"
+    entities: tuple[KnownEntity, ...] | None = None
+    knowledge: Literal["none", "permuted", "real"] = "real"
+    seed: int = 0
+    num_places: Callable[[], int] = lambda: 0
+    image_size: int = 0
+    mask_id: int | None = None
+    unknown_id: int | None = None
+    num_tokens: int = 0
     has_triples: bool = False
     table_size: tuple[int, int] | None = None
-    mask_id: int | None = None
 
     def entity_texts(self, objective: str, count: int | None, aspects: Collection[str] | None) -> Texts:
         """Return the texts of the entities.
@@ -126,6 +146,18 @@ class Context:
                 remedy="use a text model that was trained with masks, such as BERT",
             )
         return self.mask_id
+
+    def known_entities(self, objective: str) -> tuple[KnownEntity, ...]:
+        """Return the entities.
+
+        Raises:
+            ConfigError: If the run has none.
+        """
+        if self.entities is None:
+            raise ConfigError(
+                f"objective {objective} asks for entities", item="entities", remedy="name a folder of `medvlp entities`"
+            )
+        return self.entities
 
     def decoder_width(self, objective: str) -> int:
         """Return the width of the query decoder.

@@ -167,7 +167,6 @@ class ErnieVilHeads(nn.Module):
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
         """Hide words, and read the rest beside the text's image and beside a wrong one."""
-        assert seen.encode_words is not None
         assert seen.table_VI is not None, "read as table"
         assert seen.tokens_BNI is not None, "read as tokens"
         given, ids_ML, mask_ML = seen.batch, seen.batch["token_ids_ML"], seen.word_mask_ML

@@ -88,8 +88,9 @@ class AlignModel(nn.Module):
                 batch,
                 partial(self._decode, tokens_BNI),
                 self._pooled_text,
-                lambda ids_NL, mask_NL: model.text_tokens(ids_NL, mask_NL)[1],
-                model.token_table() if "table" in self.reads else None,
+                encode_words=self._words,
+                look=self._places,
+                table_VI=model.token_table() if "table" in self.reads else None,
             )
             extra = self.heads(seen)
         return (
@@ -120,6 +121,12 @@ class AlignModel(nn.Module):
         if isinstance(self.model.text, TextEncoder):
             return encode_in_buckets(self.model.text_features, ids_ML, mask_ML)
         return self.model.text_features(ids_ML, mask_ML)
+
+    def _words(self, ids_NL: Tensor, mask_NL: Tensor) -> Tensor:
+        return self.model.text_tokens(ids_NL, mask_NL)[1]
+
+    def _places(self, image_BCHW: Tensor) -> Tensor:
+        return self.model.image_tokens(image_BCHW)[1]
 
     def _decode(
         self,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from medvlp.encoders.text import TextEncoder
-from medvlp.objectives.context import Context
+from medvlp.objectives.context import Context, KnownEntity
 from medvlp.training.entity_texts import EntityTexts, entity_texts, position_hierarchy, position_texts
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def make_context(model: DualEncoder, config: AlignConfig, entities: Entities | N
         assert entities is not None
         return entity_texts(entities, config.knowledge, config.seed, count=count, aspects=aspects)
 
+    hf: Any = getattr(model.tokenizer, "hf", None)
     return Context(
         texts=None if entities is None else texts,
         positions=[] if entities is None else position_texts(entities),
@@ -49,12 +50,18 @@ def make_context(model: DualEncoder, config: AlignConfig, entities: Entities | N
         embed_dim=model.config.embed_dim,
         state_width=None if model.decoder is None else model.decoder.config.width,
         text_frozen="text_tower" in config.freeze.always,
-        knowledge=config.knowledge,
         has_triples=entities is not None and entities.has_triples,
         table_size=(len(model.text.table_VI), model.text.table_VI.shape[1])
         if isinstance(model.text, TextEncoder)
         else None,
+        entities=None if entities is None else tuple(KnownEntity(one.name, one.concepts) for one in entities.entities),
+        knowledge=config.knowledge,
+        seed=config.seed,
+        num_places=partial(_num_places, model),
+        image_size=model.preprocess.size,
         mask_id=model.tokenizer.mask_id,
+        unknown_id=None if hf is None else hf.unk_token_id,
+        num_tokens=0 if hf is None else len(hf),
     )
 
 
@@ -69,3 +76,13 @@ def _encode(model: DualEncoder, texts: list[str]) -> Tensor:
         ]
     model.text.train(training)
     return torch.cat(parts).float()
+
+
+def _num_places(model: DualEncoder) -> int:
+    """Look at one black image."""
+    training, size = model.image.training, model.preprocess.size
+    model.image.eval()
+    with torch.no_grad():
+        places = model.image_tokens(torch.zeros(1, 3, size, size))[1].shape[1]
+    model.image.train(training)
+    return int(places)
