@@ -181,7 +181,7 @@ def step(seed=0, knowledge="real", valid=None):
     image, text = normalize(torch.randn(B, 6), dim=1), normalize(torch.randn(M, 6), dim=1)
     places = torch.randn(B, N, 7)
     torch.manual_seed(seed)
-    seen = Seen(None, places, None, None, mask, given, None, None, encode_words, table)
+    seen = Seen(None, places, None, None, mask, given, None, None, encode_words, table_VI=table)
     extra = objective.heads(seen)
     batch = SimpleNamespace(
         text_owner_M=owner, text_valid_M=valid, group_B=given["group_B"], texts=[f"text {row}" for row in range(M)],
