@@ -21,6 +21,7 @@ from medvlp.objectives.structure_clip import StructureClipObjective
 from medvlp.training.align import AlignRecipe, Freezing, check, train
 from medvlp.training.log import read_log
 from medvlp.training.loop import Engine, make_fabric
+from medvlp.training.optim import OptimizerConfig
 from medvlp.training.triples import NodeTokens, TripleTokens, told_triples
 
 STRUCTURE = StructureClipObjective.Config(
@@ -295,3 +296,16 @@ def test_the_shipped_recipes(name):
         default = ErnieVilObjective.Config()
     if not name.endswith("_cpu"):
         assert config.objective == default
+
+
+@pytest.mark.slow
+@each_method
+def test_it_learns(place, bert, tmp_path, method):
+    """Words of the hidden class are recovered from the image; captions with another order of words rank lower."""
+    optimizer = OptimizerConfig(lr=3e-3, warmup_steps=2, weight_decay=0.01)
+    config = config_of(place, bert, method, steps=60, optimizer=optimizer, batch_norm="batch")
+    train(config, tmp_path / "run")
+    records = [record for record in read_log(tmp_path / "run") if record["kind"] == "train"]
+    for name in {"structure_clip": ["structure_contrast", "structure_swap"], "ernie_vil": ["ernie_object"]}[method]:
+        losses = [record[name] for record in records]
+        assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:8]), name
