@@ -19,8 +19,9 @@ from medvlp.errors import TrainingError
 from medvlp.fusion.knowledge import TripleEncoder
 from medvlp.objectives.base import Losses, ObjectiveSettings, Outputs, full_precision, upcast
 from medvlp.objectives.gather import Gather, LocalGather
+from medvlp.objectives.identity import Identity
 from medvlp.objectives.rows import global_rows, mean_over_ranks
-from medvlp.objectives.valid_contrast import valid_texts
+from medvlp.objectives.valid_contrast import Positives, valid_texts
 
 if TYPE_CHECKING:
     from medvlp.data.batch import Batch
@@ -39,6 +40,8 @@ def hinge_contrast(
     margin: float = 0.2,
     hardest: bool = True,
     valid_M: Tensor | None = None,
+    positive_MA: Tensor | None = None,
+    positive_MT: Tensor | None = None,
     gather: Gather = _LOCAL,
 ) -> Tensor:
     """Hinge of each text against other images, and of its image against texts that are not the image's own.
@@ -53,6 +56,8 @@ def hinge_contrast(
         margin: Wanted lead of the true cosine.
         hardest: Take the largest of each side; else the mean over its negatives.
         valid_M: False for texts that count for nothing; None: all count.
+        positive_MA: True where a text is true of an image, which is then no negative; None: of its owner alone.
+        positive_MT: True where a text is true of the owner of another; None: if that owns it.
         gather: Collects other ranks' rows; owners stay rows of this rank.
 
     Returns:
@@ -65,9 +70,11 @@ def hinge_contrast(
         index_B = global_rows(len(image_BD), gather, image_BD.device)
         mine_M1, all_image_AD = index_B[owner_M][:, None], gather(image_BD)
         own_M1 = (image_BD[owner_M] * text_MD).sum(1, keepdim=True)
-        other_MA = mine_M1 != torch.arange(len(all_image_AD), device=owner_M.device)
+        index_A = torch.arange(len(all_image_AD), device=owner_M.device)
+        other_MA = mine_M1 != index_A if positive_MA is None else ~positive_MA
         image_M = _behind(margin + text_MD @ all_image_AD.T - own_M1, other_MA, hardest)
-        other_MT = (mine_M1 != gather(index_B[owner_M])) & gather(valid_M)
+        strange_MT = mine_M1 != gather(index_B[owner_M]) if positive_MT is None else ~positive_MT
+        other_MT = strange_MT & gather(valid_M)
         text_M = _behind(margin + (image_BD @ gather(text_MD).T)[owner_M] - own_M1, other_MT, hardest)
         return mean_over_ranks(torch.where(valid_M, image_M + text_M, 0.0).sum(), valid_M.sum(), gather)
 
@@ -138,6 +145,9 @@ class StructureClipObjective(nn.Module):
         )
         margin: float = Field(default=0.2, ge=0.0, description="Wanted lead over other images and texts.")
         hardest: bool = Field(default=True, description="Only the hardest negative counts; else the mean of all.")
+        positives: Positives = Field(
+            default="text", description="What is no negative of an image: its own texts, or equal texts too."
+        )
         swap: float = Field(default=5.0, ge=0.0, description="Factor of swapped captions; 0 needs none.")
         swap_margin: float = Field(default=0.1, ge=0.0, description="Wanted lead over swapped captions.")
         share: float = Field(default=0.2, ge=0.0, description="Share of the triples in a text's vector; 0 needs none.")
@@ -149,7 +159,7 @@ class StructureClipObjective(nn.Module):
         super().__init__()
         self.config = StructureClipObjective.Config() if config is None else config
         self.heads: nn.Module | None = None
-        self.reads, self.needs = frozenset({"valid"}), frozenset({"text_owner_M"})
+        self.reads, self.needs = frozenset({"valid"}), frozenset({"text_owner_M", "group_B"})
         self.triple_size: tuple[int, int] | None = None
         if self.config.swap > 0:
             self.needs |= {"swap_ids_KL", "swap_of_K"}
@@ -177,9 +187,11 @@ class StructureClipObjective(nn.Module):
         if knowledge_MD is not None:
             text_MD = with_triples(text_MD, knowledge_MD, config.share)
             report["texts_with_triples"] = (knowledge_MD.detach() != 0).any(1).float().mean()
+        to_text, to_image = Identity(batch, gather, owner_M.device).positives(config.positives)
         contrast = hinge_contrast(
-            image_BD, text_MD, owner_M, margin=config.margin, hardest=config.hardest, valid_M=valid_M, gather=gather
-        )
+            image_BD, text_MD, owner_M, margin=config.margin, hardest=config.hardest, valid_M=valid_M, gather=gather,
+            positive_MA=to_image(slice(None)), positive_MT=to_text(slice(None))[owner_M],
+        )  # fmt: skip
         terms = {"structure_contrast": config.weight * contrast}
         if config.swap > 0:
             swap_KD, swap_of_K = out.swap_KD, batch.swap_of_K

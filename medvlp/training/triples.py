@@ -121,15 +121,15 @@ class TripleTokens:
         ]
         new = list(dict.fromkeys(words for *_, words in parts if words not in self._known))
         self._known.update(zip(new, self.tokenizer.bare(new, self.part_tokens), strict=True))
-        ids_MX3L = torch.zeros(len(by_text), self.triples, 3, self.part_tokens, dtype=torch.int64)
-        mask_MX3L = torch.zeros_like(ids_MX3L)
+        ids_MX3L = np.zeros((len(by_text), self.triples, 3, self.part_tokens), dtype=np.int64)
+        mask_MX3L = np.zeros_like(ids_MX3L)
         for row, place, part, words in parts:
             ids = self._known[words]
-            ids_MX3L[row, place, part, : len(ids)] = torch.tensor(ids, dtype=torch.int64)
+            ids_MX3L[row, place, part, : len(ids)] = ids
             mask_MX3L[row, place, part, : len(ids)] = 1
         self.told += sum(map(len, by_text))
         self.left_out += sum(max(0, len(told) - self.triples) for told in by_text)
-        return {"triple_ids_MX3L": ids_MX3L, "triple_mask_MX3L": mask_MX3L}
+        return {"triple_ids_MX3L": torch.from_numpy(ids_MX3L), "triple_mask_MX3L": torch.from_numpy(mask_MX3L)}
 
     def report(self) -> dict[str, float]:
         """Return the share of triples that were left out since the last call."""
@@ -147,7 +147,7 @@ class NodeTokens:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.nodes, self.tokens = 0, 0
+        self.nodes = self.texts = 0
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Tensor]:
         """Return the two tensors, laid out as the texts' tokens are."""
@@ -164,13 +164,13 @@ class NodeTokens:
                 kind_ML[row, real_L] = kind_C[first]
                 node_ML[row, real_L] = _from_0_on(node_C[first])
         self.nodes += int((node_ML.max(1) + 1).clip(0).sum())
-        self.tokens += len(texts)
+        self.texts += len(texts)
         return {"node_ML": torch.from_numpy(node_ML), "node_kind_ML": torch.from_numpy(kind_ML)}
 
     def report(self) -> dict[str, float]:
         """Return how many nodes a text had on average since the last call."""
-        share = self.nodes / self.tokens if self.tokens else 0.0
-        self.nodes = self.tokens = 0
+        share = self.nodes / self.texts if self.texts else 0.0
+        self.nodes = self.texts = 0
         return {"nodes_per_text": share}
 
 

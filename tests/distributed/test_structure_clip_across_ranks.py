@@ -19,8 +19,13 @@ from medvlp.objectives.structure_clip import StructureClipObjective
 WORLD, IMAGES, TEXTS, SWAPS, SIZE = 2, 3, 6, 4, 6
 CONFIGS = [
     StructureClipObjective.Config(margin=0.6, swap_margin=0.4),
-    StructureClipObjective.Config(margin=0.6, hardest=False, share=0.0, swap=1.0),
+    StructureClipObjective.Config(margin=0.6, hardest=False, share=0.0, swap=1.0, positives="own"),
 ]
+
+
+class Rows(SimpleNamespace):
+    def __len__(self):
+        return len(self.group_B)
 
 
 class Model(nn.Module):
@@ -42,23 +47,29 @@ def make_parts():
     for rank in range(WORLD):
         normal = lambda rows: torch.randn(rows, 7, generator=draw, dtype=torch.float64)  # noqa: E731
         parts.append(
-            SimpleNamespace(
+            Rows(
                 image=normal(IMAGES),
                 text=normal(TEXTS),
                 swap=normal(SWAPS),
                 text_owner_M=torch.randint(0, IMAGES, (TEXTS,), generator=draw),
                 text_valid_M=torch.arange(TEXTS) < TEXTS - 3 * rank,
                 swap_of_K=torch.tensor([[0, 1, -1, 3], [-1, -1, 2, -1]][rank]),
+                group_B=torch.arange(IMAGES),
+                concept_B=torch.full((IMAGES,), -1),
+                concepts=[()] * IMAGES,
+                texts=[f"text {number}" for number in torch.randint(0, 8, (TEXTS,), generator=draw).tolist()],
             )
         )
     return parts
 
 
 def join(parts):
-    whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0])}
+    listed = ("texts", "concepts")
+    whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in vars(parts[0]) if name not in listed}
+    whole |= {name: [one for part in parts for one in getattr(part, name)] for name in listed}
     whole["text_owner_M"] = torch.cat([part.text_owner_M + rank * IMAGES for rank, part in enumerate(parts)])
     of = [torch.where(part.swap_of_K < 0, -1, part.swap_of_K + rank * TEXTS) for rank, part in enumerate(parts)]
-    return SimpleNamespace(**{**whole, "swap_of_K": torch.cat(of)})
+    return Rows(**{**whole, "swap_of_K": torch.cat(of)})
 
 
 def step(model, config, batch, gather):

@@ -30,6 +30,18 @@ def unit(*shape, seed):
     return normalize(torch.randn(*shape, D, generator=draw, dtype=torch.float64), dim=-1)
 
 
+class Rows(SimpleNamespace):
+    def __len__(self):
+        return len(self.group_B)
+
+
+def rows_of(owner, of, texts="abcdefg"):
+    return Rows(
+        text_owner_M=owner, text_valid_M=None, swap_of_K=of, texts=list(texts), group_B=torch.arange(B),
+        concepts=[()] * B, concept_B=torch.full((B,), -1),
+    )  # fmt: skip
+
+
 def make_case(seed=0, of=OF):
     knowledge = unit(M, seed=seed + 3)
     knowledge[2] = 0  # a text without triples
@@ -38,7 +50,7 @@ def make_case(seed=0, of=OF):
         text=unit(M, seed=seed + 1).requires_grad_(),
         swap=unit(len(of), seed=seed + 2).requires_grad_(),
         knowledge=knowledge.requires_grad_(),
-        batch=SimpleNamespace(text_owner_M=OWNER, text_valid_M=None, swap_of_K=of),
+        batch=rows_of(OWNER, of),
     )
 
 
@@ -55,7 +67,7 @@ def test_the_order_of_images_texts_and_swaps_does_not_matter():
     again.knowledge = case.knowledge[texts]
     of = OF[swaps]
     moved = torch.where(of < 0, -1, texts.argsort()[of.clamp(min=0)])
-    again.batch = SimpleNamespace(text_owner_M=images.argsort()[OWNER[texts]], text_valid_M=None, swap_of_K=moved)
+    again.batch = rows_of(images.argsort()[OWNER[texts]], moved)
     one, other = losses_of(case), losses_of(again)
     for name in ("structure_contrast", "structure_swap"):
         assert one.terms[name] > 0
@@ -69,6 +81,24 @@ def test_text_and_triples_together_are_a_unit_vector():
     torch.testing.assert_close(told.norm(dim=1), torch.ones(M, dtype=torch.float64))
     torch.testing.assert_close(told[2], case.text[2])
     assert not torch.allclose(told[0], case.text[0], atol=0.1)
+
+
+@pytest.mark.parametrize("hardest", [True, False])
+def test_an_equal_text_of_another_image_is_no_negative(hardest):
+    """It would always be the hardest, a whole margin away, and would draw all images to one point."""
+    case = make_case()
+    with torch.no_grad():
+        case.text[1] = case.text[0]  # of images 0 and 2
+        case.image[0] = case.image[2] = case.text[0]
+        case.text[[2, 3, 4, 5, 6]] = -case.text[0]
+        case.image[[1, 3]] = -case.text[0]
+    case.batch = rows_of(torch.tensor([2, 0, 1, 3, 1, 3, 3]), OF, "aabbbbb")
+    settings = {"share": 0.0, "swap": 0.0, "hardest": hardest}
+    assert losses_of(case, **settings).total == 0
+    own = losses_of(case, **settings, positives="own").total
+    assert own > 0.05
+    if hardest:
+        torch.testing.assert_close(own, torch.tensor(0.4, dtype=torch.float64))
 
 
 def test_both_margins_count():
@@ -199,7 +229,7 @@ def test_every_parameter_of_the_encoder_and_the_table_learn():
 def test_what_it_needs_follows_from_its_factors():
     assert isinstance(build(StructureClipObjective.Config()), StructureClipObjective)
     plain = StructureClipObjective(StructureClipObjective.Config(swap=0, share=0))
-    assert plain.needs == {"text_owner_M"}
+    assert plain.needs == {"text_owner_M", "group_B"}
     case = make_case()
     losses = plain(Outputs(case.image, case.text, 1.0), case.batch, LocalGather())
     assert set(losses.terms) == {"structure_contrast"}

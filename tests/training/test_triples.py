@@ -5,21 +5,23 @@ import pytest
 import torch
 from asking_cases import asking_config
 
+from medvlp.config import load
 from medvlp.data.batch import NODES, Item, Triple
 from medvlp.data.entities import Entities, Entity, Position
 from medvlp.data.nodes import ATTRIBUTE, OBJECT, RELATION, nodes_of
 from medvlp.data.swaps import Swaps
 from medvlp.data.word_swaps import WordOrderSwaps, reordered
-from medvlp.encoders.tokenizer import HfTokenizer
+from medvlp.encoders.tokenizer import HfTokenizer, Tokenizer
 from medvlp.errors import ConfigError, DataError, TrainingError
 from medvlp.fusion.knowledge import TripleEncoder
 from medvlp.fusion.query_decoder import QueryDecoder
 from medvlp.objectives.clip import ClipObjective
 from medvlp.objectives.ernie_vil import ErnieVilObjective
 from medvlp.objectives.structure_clip import StructureClipObjective
-from medvlp.training.align import AlignRecipe, Freezing, train
+from medvlp.training.align import AlignRecipe, Freezing, check, train
 from medvlp.training.log import read_log
 from medvlp.training.loop import Engine, make_fabric
+from medvlp.training.optim import OptimizerConfig
 from medvlp.training.triples import NodeTokens, TripleTokens, told_triples
 
 STRUCTURE = StructureClipObjective.Config(
@@ -38,7 +40,8 @@ each_method = pytest.mark.parametrize("method", METHODS)
 
 
 def config_of(place, bert, method, **changes):
-    return asking_config(place, bert, METHODS[method], **{**SETTINGS, **changes})
+    objective = changes.pop("objective", METHODS[method])
+    return asking_config(place, bert, objective, **{**SETTINGS, **changes})
 
 
 def recipe_of(config):
@@ -258,3 +261,55 @@ def test_both_add_up_with_a_contrast(place, bert, tmp_path):
     train(asking_config(place, bert, both, **{**SETTINGS, "steps": 2, "repeat_texts": True}), tmp_path / "run")
     terms = {"structure_contrast", "structure_swap", "clip", "ernie_object", "ernie_matching", "ernie_contrast"}
     assert read_log(tmp_path / "run")[0].keys() >= terms | {"triples_left_out_share", "nodes_per_text"}
+
+
+class Plain(Tokenizer):
+    """A tokenizer that knows neither parts nor places of texts."""
+
+    def _encode(self, texts, fixed):
+        ids = torch.ones(len(texts), 1, dtype=torch.long)
+        return ids, ids, 0
+
+    def save(self, folder):
+        """Write nothing."""
+
+
+def test_a_tokenizer_that_cannot_tell_says_so(bert):
+    plain = Plain(8)
+    assert plain.mask_id is None
+    assert HfTokenizer(bert, 24).mask_id == 4
+    for made in (TripleTokens(plain, 2, 2), NodeTokens(plain)):
+        with pytest.raises(ConfigError, match=r"^model\.text: .*use text: \{name: hf\}"):
+            made(items(REPORT))
+
+
+@pytest.mark.parametrize("name", ["structure_clip", "structure_clip_cpu", "ernie_vil", "ernie_vil_cpu"])
+def test_the_shipped_recipes(name):
+    config = load(name, kind="align")
+    check(config)
+    assert config.objective.name == name.removesuffix("_cpu")
+    assert config.cached_features == name.endswith("_cpu")
+    assert config.text_augment is None
+    if name == "structure_clip":
+        default = StructureClipObjective.Config()
+        assert (config.batches.batch_size, config.optimizer.lr, config.optimizer.weight_decay) == (64, 5e-6, 0.1)
+    else:
+        default = ErnieVilObjective.Config()
+    if not name.endswith("_cpu"):
+        assert config.objective == default
+
+
+@pytest.mark.slow
+@each_method
+def test_it_learns(place, bert, tmp_path, method):
+    """Words of the hidden class are recovered from the image; captions with another order of words rank lower."""
+    optimizer = OptimizerConfig(lr=3e-3, warmup_steps=2, weight_decay=0.01)
+    objective = STRUCTURE.model_copy(update={"margin": 0.2, "hardest": False}) if method == "structure_clip" else ERNIE
+    config = config_of(
+        place, bert, method, steps=60, optimizer=optimizer, batch_norm="batch", objective=objective
+    )  # fmt: skip
+    train(config, tmp_path / "run")
+    records = [record for record in read_log(tmp_path / "run") if record["kind"] == "train"]
+    for name in {"structure_clip": ["structure_contrast", "structure_swap"], "ernie_vil": ["ernie_object"]}[method]:
+        losses = [record[name] for record in records]
+        assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:8]), name
