@@ -109,14 +109,16 @@ class KnowledgeFusion(nn.Module):
             entity_QG: Entity vectors.
             mention_RL: Row of the entity each word mentions, -1 for none, int64.
         """
-        place_RNT = self.place(token_BNI)[image_R]
-        place_RNG = knowledge_RSG = slots = None
+        place_BNT = self.place(token_BNI)
+        place_BNG = knowledge_RSG = slots = None
         if self.stream_place is not None:
             slots = entity_slots(mention_RL, len(entity_QG), self.config.slots)
-            place_RNG = self.stream_place(token_BNI)[image_R]
+            place_BNG = self.stream_place(token_BNI)
             knowledge_RSG = entity_QG[slots.entity_RS] * slots.used_RS[:, :, None]
         for layer in self.layers:
-            word_RLT, knowledge_RSG = layer(word_RLT, mask_RL.bool(), place_RNT, knowledge_RSG, slots, place_RNG)
+            word_RLT, knowledge_RSG = layer(
+                word_RLT, mask_RL.bool(), place_BNT, image_R, knowledge_RSG, slots, place_BNG
+            )
         fused_RLT: Tensor = self.norm(word_RLT)
         return fused_RLT
 
@@ -137,16 +139,17 @@ class FusionLayer(nn.Module):
         self,
         word_RLT: Tensor,
         mask_RL: Tensor,
-        place_RNT: Tensor,
+        place_BNT: Tensor,
+        image_R: Tensor,
         knowledge_RSG: Tensor | None,
         slots: Slots | None,
-        place_RNG: Tensor | None,
+        place_BNG: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return words and entities."""
-        word_RLT = word_RLT + self.drop(self.own(word_RLT, None, mask_RL))
-        word_RLT = word_RLT + self.drop(self.across(word_RLT, place_RNT, None))
+        word_RLT = word_RLT + self.drop(self.own(word_RLT, mask_RL=mask_RL))
+        word_RLT = word_RLT + self.drop(self.across(word_RLT, place_BNT, image_R))
         if self.stream is not None and slots is not None:
-            knowledge_RSG, said_RST = self.stream(knowledge_RSG, slots.used_RS, place_RNG)
+            knowledge_RSG, said_RST = self.stream(knowledge_RSG, slots.used_RS, place_BNG, image_R)
             told_RLT = slots.at_RSL.transpose(1, 2).to(said_RST.dtype) @ said_RST
             word_RLT = word_RLT + self.drop(told_RLT)
         word_RLT = self.added(word_RLT)
@@ -165,16 +168,18 @@ class StreamLayer(nn.Module):
         self.say = nn.Linear(entity_width, text_width)
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, knowledge_RSG: Tensor, used_RS: Tensor, place_RNG: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, knowledge_RSG: Tensor, used_RS: Tensor, place_BNG: Tensor, image_R: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return the entities, and what they say to words (R, S, T)."""
-        knowledge_RSG = knowledge_RSG + self.drop(self.own(knowledge_RSG, None, used_RS))
-        knowledge_RSG = knowledge_RSG + self.drop(self.across(knowledge_RSG, place_RNG, None))
+        knowledge_RSG = knowledge_RSG + self.drop(self.own(knowledge_RSG, mask_RL=used_RS))
+        knowledge_RSG = knowledge_RSG + self.drop(self.across(knowledge_RSG, place_BNG, image_R))
         knowledge_RSG = knowledge_RSG + self.drop(self.feed(self.norm(knowledge_RSG)))
         return knowledge_RSG, self.say(knowledge_RSG)
 
 
 class Attention(nn.Module):
-    """Attention of normalised rows to one another or to a memory; a row that sees nothing real gets 0."""
+    """Attention of normalised rows to one another, or to places; a row that sees nothing real gets 0."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -182,27 +187,33 @@ class Attention(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.ask, self.answer, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
 
-    def forward(self, x_RLD: Tensor, memory_RND: Tensor | None, mask_RN: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x_RLD: Tensor,
+        place_BND: Tensor | None = None,
+        image_R: Tensor | None = None,
+        mask_RL: Tensor | None = None,
+    ) -> Tensor:
         """Return what each row reads (R, L, D).
 
         Args:
             x_RLD: Rows that ask.
-            memory_RND: What is asked; None asks the rows themselves.
-            mask_RN: True on what is real; all by default.
+            place_BND: What is asked, by image; None asks the rows themselves.
+            image_R: Which image each row asks.
+            mask_RL: True on rows that are real, where they ask one another; all by default.
         """
         x_RLD = self.norm(x_RLD)
         query = self._heads(self.ask(x_RLD))
-        key, value = (
-            self._heads(part) for part in self.answer(x_RLD if memory_RND is None else memory_RND).chunk(2, -1)
-        )
+        answer = self.answer(x_RLD if place_BND is None else place_BND)  # once per image, however many texts ask it
+        key, value = (self._heads(part if image_R is None else part[image_R]) for part in answer.chunk(2, -1))
         bias = None
-        if mask_RN is not None:  # a finite bias: where nothing is real, a softmax of -inf would be NaN
-            bias = torch.zeros_like(mask_RN, dtype=query.dtype)
-            bias = bias.masked_fill(~mask_RN, torch.finfo(query.dtype).min)[:, None, None]
+        if mask_RL is not None:  # a finite bias: where nothing is real, a softmax of -inf would be NaN
+            bias = torch.zeros_like(mask_RL, dtype=query.dtype)
+            bias = bias.masked_fill(~mask_RL, torch.finfo(query.dtype).min)[:, None, None]
         rate = self.dropout if self.training else 0.0
         read = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=rate)
         read_RLD: Tensor = self.out(read.transpose(1, 2).flatten(2))
-        return read_RLD if mask_RN is None else read_RLD * mask_RN.any(1)[:, None, None]
+        return read_RLD if mask_RL is None else read_RLD * mask_RL.any(1)[:, None, None]
 
     def _heads(self, x_RLD: Tensor) -> Tensor:
         return x_RLD.unflatten(-1, (self.heads, -1)).transpose(1, 2)

@@ -128,6 +128,22 @@ def test_transe_learns_and_a_seed_repeats_it():
     torch.testing.assert_close(relation.norm(dim=1), torch.ones(3))
 
 
+def test_transe_answers_held_out_triples_where_relations_are_steps():
+    """Concepts on a line; relations lead one, two, four and eight on: what is held out follows from the rest."""
+    count = 40
+    triples = np.array(
+        [(start, code, start + step) for code, step in enumerate((1, 2, 4, 8)) for start in range(count - step)]
+    )
+    parts = split_rows(triples, {"dev": 0.0, "test": 0.15}, 0)
+    train, test = triples[parts["train"]], triples[parts["test"]]
+    settings = {"dim": 16, "epochs": 60, "batches": 4, "negatives": 10, "margin": 5.0, "lr": 5.0, "seed": 0}
+    entity, relation, _ = train_transe(torch.from_numpy(train), count, 4, **settings)
+    learned = summary(filtered_ranks(answers("transe", entity.numpy(), relation.numpy()), test, triples))
+    often = summary(filtered_ranks(frequencies(train, count, 4), test, triples))
+    assert learned["mrr"] > 2.5 * max(often["mrr"], chance(count))
+    assert learned["hits@10"] > 0.85
+
+
 def by_hand(model, entity, relation, head, said, tail):
     numbers = np.asarray(entity), np.asarray(relation)
     if model in ("complex", "rotate"):
