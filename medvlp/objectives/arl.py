@@ -112,8 +112,8 @@ def masked_patch_loss(pred_BNC: Tensor, pixel_BNC: Tensor, masked_BN: Tensor, *,
 def _patch_sum(pred_BNC: Tensor, pixel_BNC: Tensor, masked_BN: Tensor, normalise: bool) -> tuple[Tensor, Tensor]:
     target_BNC = upcast(pixel_BNC)
     if normalise:
-        variance_BN1, mean_BN1 = torch.var_mean(target_BNC, -1, correction=0, keepdim=True)
-        target_BNC = (target_BNC - mean_BN1) / (variance_BN1 + 1e-6).sqrt()
+        target_BNC = target_BNC - target_BNC.mean(-1, keepdim=True)
+        target_BNC = target_BNC / (target_BNC.square().mean(-1, keepdim=True) + 1e-6).sqrt()
     error_BN = (upcast(pred_BNC) - target_BNC).square().mean(-1)
     return torch.where(masked_BN, error_BN, 0.0).sum(), masked_BN.sum()
 
