@@ -50,7 +50,7 @@ def tiny_table(root: Path, **changes) -> ObjectiveTableConfig:
         "kind": "objective_table",
         "graph": f"{root}/graph.yaml",
         "arms": ["real", "permuted"],
-        "seeds": [0],
+        "seeds": [1],  # whose rewired graph differs from this small one where it matters
         "num_draws": 100,
         "sets": {
             "cells": {
