@@ -68,7 +68,7 @@ def answer(model: DualEncoder, settings: AlignConfig, prepared: Prepared) -> dic
         prepared: The set.
 
     Returns:
-        JSON values: ``scores`` (N, K) by wording, ``ranks``, ``grounding`` and ``swaps``, and ``by``, how it was asked.
+        JSON values: ``scores`` (N, K) by wording, ``ranks``, ``swaps`` and ``grounding``, and ``by``, how it was asked.
     """
     shown = images_of(model, prepared, "test", Path(settings.cache))
     scorer = chosen_scorer("auto", model)
@@ -86,7 +86,11 @@ def answer(model: DualEncoder, settings: AlignConfig, prepared: Prepared) -> dic
         if prepared.swaps:
             out["swaps"] = swaps(model, prepared, shown, matcher)
         if prepared.marked:
-            out["grounding"] = grounding(model, settings, prepared, shown)
+            names = [own[0] for own in prepared.names["seen"]]
+            out["grounding"] = grounding(model, settings, prepared, shown, names)
+            if OWN in asked:
+                texts = [own[0] for own in asked[OWN]]
+                out["grounding_own"] = grounding(model, settings, prepared, shown, texts)
     return out
 
 
@@ -175,11 +179,13 @@ def _above(lead_S: Floats) -> Floats:
     return np.where(np.abs(lead_S) < _TIED_LEAD, CHANCE, (lead_S > 0).astype(np.float64))
 
 
-def grounding(model: DualEncoder, settings: AlignConfig, prepared: Prepared, shown: Images) -> dict[str, Any]:
+def grounding(
+    model: DualEncoder, settings: AlignConfig, prepared: Prepared, shown: Images, texts_K: Sequence[str]
+) -> dict[str, Any]:
     """Return pointing, signed contrast, Dice and IoU of each marked class, cut at a threshold of development maps."""
     development = images_of(model, prepared, "dev", Path(settings.cache))
     maps = {
-        part: place_maps(model, prepared, prepared.marked[part], images)
+        part: place_maps(model, prepared, prepared.marked[part], images, texts_K)
         for part, images in (("dev", development), ("test", shown))
     }
     threshold, _ = fit_threshold(maps["dev"], [item.mask for item in prepared.marked["dev"]], "dev")
@@ -188,9 +194,15 @@ def grounding(model: DualEncoder, settings: AlignConfig, prepared: Prepared, sho
     return {"threshold": threshold, **{name: _listed(value_N) for name, value_N in found.items()}}
 
 
-def place_maps(model: DualEncoder, prepared: Prepared, items: Sequence[Item], images: Images) -> list[Floats]:
-    """Return one map per marked class on the pixels of its image, as ``medvlp.zeroshot.explain`` makes them."""
-    query_KI = _text_features(model, [names[0] for names in prepared.names["seen"]])
+def place_maps(
+    model: DualEncoder, prepared: Prepared, items: Sequence[Item], images: Images, texts_K: Sequence[str]
+) -> list[Floats]:
+    """Return one map per marked class on the pixels of its image, as ``medvlp.zeroshot.explain`` makes them.
+
+    All classes are asked together, each by one text: a decoder whose queries attend to one another always sees the
+    same company.
+    """
+    query_KI = _text_features(model, texts_K)
     column = {label: number for number, label in enumerate(prepared.labels)}
     out = []
     for item in items:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,13 @@ _AUROC = {
     "side": ("auroc_side", "AUROC, unseen side"),
     "finding": ("auroc_finding", "AUROC, unseen finding"),
 }
-_MAPS = {"pointing": "Pointing game", "dice": "Dice", "iou": "IoU", "cnr": "CNR"}
+_MAPS = {
+    "pointing": ("grounding", "pointing", "Pointing game"),
+    "pointing_own": ("grounding_own", "pointing", "Pointing game, own queries"),
+    "dice": ("grounding", "dice", "Dice"),
+    "iou": ("grounding", "iou", "IoU"),
+    "cnr": ("grounding", "cnr", "CNR"),
+}
 
 
 @dataclass(frozen=True)
@@ -70,10 +77,10 @@ def scores_of(prepared: Prepared) -> list[Score]:
     if prepared.marked:
         cases = [item.case for item in prepared.marked["test"]]
         area = float(np.mean([item.mask.mean() for item in prepared.marked["test"]]))
-        chance = {"pointing": area, "cnr": 0.0}
+        chance = {"pointing": area, "pointing_own": area, "cnr": 0.0}
         out += [
-            Score(name, title, cases, lambda record, name=name: _mean(record, "grounding", name), chance.get(name))  # type: ignore[misc]
-            for name, title in _MAPS.items()
+            Score(name, title, cases, partial(_mean, part=part, key=key), chance.get(name))
+            for name, (part, key, title) in _MAPS.items()
         ]
     if prepared.swaps:
         cases = [prepared.cases[one.row] for one in prepared.swaps]
@@ -81,8 +88,7 @@ def scores_of(prepared: Prepared) -> list[Score]:
             ("consistency", "swapped captions below", "below"),
             ("consistency_blind", "same without the image", "blind"),
         ):
-            of = lambda record, key=key: _mean(record, "swaps", key)  # noqa: E731
-            out.append(Score(name, title, cases, of, CHANCE))
+            out.append(Score(name, title, cases, partial(_mean, part="swaps", key=key), CHANCE))
     return out
 
 

@@ -40,6 +40,8 @@ def build(config: ObjectiveTableConfig, done: Mapping[str, Done]) -> dict[str, A
         row["verdict"] = verdict(found, corrected)
         same = all(value is not None and value > 0 for value in row["by_seed"])
         row["gain"] = "yes" if row["verdict"] == "higher" and same else "no"
+        if row["num_seeds"] < min(2, len(config.seeds)):
+            row["gain"] = "one seed"
     return {
         "format": FORMAT,
         "version": __version__,

@@ -62,7 +62,7 @@ def test_maps_are_those_of_explain(prepared, tmp_path, decoder):
     items = prepared.marked["test"][:4]
     names = [own[0] for own in prepared.names["seen"]]
     with torch.no_grad():
-        found = ask.place_maps(encoder, prepared, items, shown)
+        found = ask.place_maps(encoder, prepared, items, shown, names)
     for item, map_HW in zip(items, found, strict=True):
         theirs = explain(encoder, prepared.test[item.row].image, names).maps[0]
         np.testing.assert_allclose(map_HW, theirs[prepared.labels.index(item.label)], atol=1e-5)
@@ -79,7 +79,8 @@ def test_everything_is_asked_and_scored(prepared, tmp_path, decoder, heads):
     wanted = {"scores": "decoder", "texts": "decoder" if heads else "cosine", "maps": "attention"}
     assert record["by"] == (wanted if decoder else {"scores": "cosine", "texts": "cosine", "maps": "cosine"})
     found = {score.name: measured(score, [record], 100) for score in scores_of(prepared)}
-    assert (found.pop("auroc_own") is not None) == decoder
+    for name in ("auroc_own", "pointing_own"):
+        assert (found.pop(name) is not None) == decoder
     for name, one in found.items():
         assert one is not None, name
         assert np.isfinite(one.value), name
