@@ -20,10 +20,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from benchmarks.harness.protocols.grounding import fit_threshold, values
 from benchmarks.harness.protocols.masks import Item
 from medvlp.metrics.ranking import similarity_ranks
+from medvlp.objectives.devide import DevideHeads, many_description_scores
 from medvlp.training.entity_texts import entity_texts
 from medvlp.training.features import cached_features, cached_tokens
 from medvlp.zeroshot.classifier import mean_vectors, prompt_vectors, to_numpy, unit_vectors
@@ -33,6 +35,7 @@ from medvlp.zeroshot.explain import on_image
 
 if TYPE_CHECKING:
     from benchmarks.objectives.sets import Prepared
+    from benchmarks.objectives.train import Trained
     from medvlp.model import DualEncoder
     from medvlp.training.align import AlignConfig
 
@@ -59,17 +62,18 @@ def images_of(model: DualEncoder, prepared: Prepared, split: str, cache: Path) -
     return Images(pooled_NI, tokens_NPI)
 
 
-def answer(model: DualEncoder, settings: AlignConfig, prepared: Prepared) -> dict[str, Any]:
+def answer(trained: Trained, settings: AlignConfig, prepared: Prepared) -> dict[str, Any]:
     """Ask everything the set asks.
 
     Args:
-        model: A trained model in eval mode.
+        trained: A trained model in eval mode.
         settings: What it was trained with.
         prepared: The set.
 
     Returns:
         JSON values: ``scores`` (N, K) by wording, ``ranks``, ``swaps`` and ``grounding``, and ``by``, how it was asked.
     """
+    model = trained.model
     shown = images_of(model, prepared, "test", Path(settings.cache))
     scorer = chosen_scorer("auto", model)
     matcher: Way = "decoder" if scorer == "decoder" and "heads" in settings.freeze.always else "cosine"
@@ -81,6 +85,8 @@ def answer(model: DualEncoder, settings: AlignConfig, prepared: Prepared) -> dic
             "scores": {key: _listed(class_scores(model, texts, shown, scorer)) for key, texts in asked.items()},
             "by": {"scores": scorer, "texts": matcher, "maps": "attention" if scorer == "decoder" else "cosine"},
         }
+        if isinstance(trained.heads, DevideHeads):
+            out["scores"][OWN] = _listed(described_scores(model, trained.heads, prepared, shown))
         if prepared.gallery is not None:
             out["ranks"] = ranks(model, prepared, shown, matcher)
         if prepared.swaps:
@@ -111,6 +117,17 @@ def class_scores(model: DualEncoder, texts_K: Sequence[Sequence[str]], shown: Im
     queries = ExistenceQueries(model, texts_K)
     logit_NQ = existence(model, queries.query_QI, shown.tokens_NPI)
     return class_logits([logit_NQ[:, columns] for columns in queries.columns])
+
+
+def described_scores(model: DualEncoder, heads: DevideHeads, prepared: Prepared, shown: Images) -> Floats:
+    """Return DeViDe's own answer (N, K): images against the run's descriptions, through their own projection."""
+    feature_EI, entity_E = heads.descriptions.feature_NI, heads.entity_E
+    assert feature_EI is not None, "descriptions are encoded once where the text tower is frozen"
+    description_ED = normalize(heads.project(feature_EI), dim=-1)
+    names = [entity.name for entity in prepared.entities.entities]
+    image_ND = model.project_image(shown.pooled_NI)
+    score_NQ = many_description_scores(image_ND, description_ED, entity_E, len(names))
+    return to_numpy(score_NQ[:, [names.index(label) for label in prepared.labels]])
 
 
 def existence(model: DualEncoder, query_QI: Tensor, tokens_NPI: Tensor) -> Floats:

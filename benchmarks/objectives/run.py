@@ -104,7 +104,7 @@ class Worker:
         def work() -> dict[str, Any]:
             settings = self.settings(cell)
             trained = train(settings, self.out / "runs" / cell.name, self.memory)
-            return {"cost": trained.cost, **answer(trained.model, settings, self.set(cell.set_name))}
+            return {"cost": trained.cost, **answer(trained, settings, self.set(cell.set_name))}
 
         return once(self.file(cell), self.identity(cell), work, say=False)
 

@@ -24,6 +24,8 @@ from medvlp.training.checkpoint import Checkpoints
 from medvlp.training.loop import Engine, make_fabric
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from benchmarks.objectives.sets import Prepared
     from medvlp.model import DualEncoder
 
@@ -33,9 +35,10 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model, its recipe, and what a step cost."""
+    """A trained model, the heads its objective brought along or None, and what a step cost."""
 
     model: DualEncoder
+    heads: nn.Module | None
     cost: dict[str, Any]
 
 
@@ -120,7 +123,7 @@ def train(settings: AlignConfig, run: Path, memory: TextMemory) -> Trained:
         "parameters_trained": sum(p.numel() for p in recipe.module.parameters() if p.requires_grad),
     }
     shutil.rmtree(run)
-    return Trained(recipe.model.eval(), cost)
+    return Trained(recipe.model.eval(), recipe.module.heads, cost)
 
 
 def _one(batch: Any) -> Iterator[Any]:

@@ -12,6 +12,7 @@ from benchmarks.objectives.config import TableSet
 from benchmarks.objectives.floors import floor_answers
 from benchmarks.objectives.measure import measured, scores_of
 from benchmarks.objectives.sets import Prepared, simulated
+from benchmarks.objectives.train import Trained
 from data_prep.entities.build import build
 from data_prep.entities.config import EntitiesConfig, SimulationSource
 from medvlp.data.entities import Entities
@@ -75,7 +76,7 @@ def test_everything_is_asked_and_scored(prepared, tmp_path, decoder, heads):
         cache=str(tmp_path / "cache"), freeze=SimpleNamespace(always=heads), objective=SimpleNamespace(aspects=None),
         knowledge="real", seed=0,
     )  # fmt: skip
-    record = ask.answer(encoder, settings, prepared)
+    record = ask.answer(Trained(encoder, None, {}), settings, prepared)
     wanted = {"scores": "decoder", "texts": "decoder" if heads else "cosine", "maps": "attention"}
     assert record["by"] == (wanted if decoder else {"scores": "cosine", "texts": "cosine", "maps": "cosine"})
     found = {score.name: measured(score, [record], 100) for score in scores_of(prepared)}
