@@ -7,6 +7,7 @@ runs of seconds would else be mostly that.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import shutil
 import time
@@ -100,7 +101,7 @@ def train(settings: AlignConfig, run: Path, memory: TextMemory) -> Trained:
     losses: list[float] = []
     rows, texts = 0, 0
     batches = recipe.batches(0, 0, 1)
-    _forget_peak()
+    reset = _forget_peak()
     clock, processor = time.perf_counter(), time.process_time()
     warm = min(_WARM, settings.steps - 1)
     for step in range(settings.steps):
@@ -119,7 +120,7 @@ def train(settings: AlignConfig, run: Path, memory: TextMemory) -> Trained:
         "last_loss": losses[-1],
         "processor_seconds_per_step": (time.process_time() - processor) / timed,
         "seconds_per_step": (time.perf_counter() - clock) / timed,
-        "peak_mib": _peak_mib(),
+        "peak_mib": _peak_mib() if reset else None,
         "parameters_trained": sum(p.numel() for p in recipe.module.parameters() if p.requires_grad),
     }
     shutil.rmtree(run)
@@ -130,18 +131,21 @@ def _one(batch: Any) -> Iterator[Any]:
     yield batch
 
 
-def _forget_peak() -> None:
-    """Let the process's peak of memory start anew; where the system has no such switch it is not known."""
-    if _RESET.exists():
+def _forget_peak() -> bool:
+    """Give freed memory back and let the process's peak start anew; tell whether the system can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+    try:
         _RESET.write_text("5")
+    except OSError:
+        return False
+    return True
 
 
-def _peak_mib() -> float | None:
-    """Most memory of the process since then, with what it keeps between runs; None where it is not known."""
-    if not _RESET.exists():
-        return None
+def _peak_mib() -> float:
+    """Most memory of the process since then, with what it keeps between runs."""
     for line in _STATUS.read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
-            value = float(line.split()[1]) / 1024
-            return value if math.isfinite(value) else None
-    return None
+            return float(line.split()[1]) / 1024
+    return math.nan
