@@ -38,9 +38,10 @@ def config(root):
 
 @pytest.fixture(scope="module")
 def worker(config, root):
-    """The worker of a table that was killed at its first cell, went on, and is done."""
+    """The worker of a table whose two processes were killed at its first cell, that went on, and is done."""
     out, first = root / "out", root / "out" / "cells" / "cells-clip-real-seed-1.json"
     command = [sys.executable, "-m", "benchmarks.objectives", str(root / "table.yaml"), "--out", str(out)]
+    command += ["--jobs", "2"]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE)
     end = time.monotonic() + 120
     while not first.is_file() and process.poll() is None and time.monotonic() < end:
