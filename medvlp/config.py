@@ -53,6 +53,7 @@ KINDS = {
     "benchmark": "benchmarks.harness.grid:BenchmarkConfig",
     "controlled": "benchmarks.controlled.config:ControlledConfig",
     "knowledge_benchmark": "benchmarks.knowledge.config:KnowledgeTableConfig",
+    "objective_table": "benchmarks.objectives.config:ObjectiveTableConfig",
     "controlled_world": "benchmarks.controlled.world_config:WorldFile",
 }
 
