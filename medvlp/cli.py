@@ -23,6 +23,7 @@ from medvlp.cli_slides import slide_app, slides_settings
 from medvlp.cli_survival import embed_cases, survival
 from medvlp.cli_weights import weights_app
 from medvlp.errors import ConfigError, MedvlpError
+from medvlp.memory import keep_freed_memory
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -316,6 +317,7 @@ def _fail(message: str) -> int:
 
 def main() -> None:
     """Entry point of the ``medvlp`` command."""
+    keep_freed_memory()
     code = run()
     distributed = sys.modules.get("torch.distributed")
     if code == 0 and distributed is not None and distributed.is_available() and distributed.is_initialized():

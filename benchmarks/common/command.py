@@ -10,6 +10,7 @@ from typing import Any
 
 from medvlp.config import load
 from medvlp.errors import MedvlpError
+from medvlp.memory import keep_freed_memory
 
 USER_ERROR = 2
 
@@ -45,6 +46,7 @@ def run_command(
     if add_options is not None:
         add_options(parser)
     arguments = parser.parse_args()
+    keep_freed_memory()
     try:
         print(work(load(arguments.config, arguments.set, kind=kind), arguments))
     except MedvlpError as error:

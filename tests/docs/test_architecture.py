@@ -26,6 +26,7 @@ FOUNDATION = {
     "errors",
     "io",
     "ledger",
+    "memory",
     "config",
     "config_files",
     "config_mistakes",

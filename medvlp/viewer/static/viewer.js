@@ -28,7 +28,7 @@ document.addEventListener("DOMContentLoaded", async () => {
     tileSources: "slide.dzi",
     drawer: "canvas",
     prefixUrl: "",
-    clickTimeThreshold: 2000, // a slow press that does not move is a click too
+    clickTimeThreshold: Infinity, // however slow the press: one that does not move is a click
     showNavigationControl: false,
     showNavigator: true,
     navigatorPosition: "TOP_RIGHT",
