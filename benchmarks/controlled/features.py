@@ -23,7 +23,7 @@ from medvlp.io import sha256_json, write_bytes
 from medvlp.training.buckets import encode_in_buckets
 from medvlp.training.features import tower_digest
 
-_TEXTS, _IMAGES = 64, 16  # per pass; on one core 64 images at once take twice as long as 16, beyond its cache
+_BATCH = 64
 Floats = NDArray[np.floating[Any]]
 
 
@@ -67,8 +67,8 @@ class Towers:
 
         def work() -> Floats:
             new = [text for text in distinct if text not in self._known]
-            for start in range(0, len(new), _TEXTS):
-                part = new[start : start + _TEXTS]
+            for start in range(0, len(new), _BATCH):
+                part = new[start : start + _BATCH]
                 with torch.no_grad():
                     found_UI = encode_in_buckets(tower, *tower.tokenize(part)).float().numpy()
                 self._known.update(zip(part, found_UI, strict=True))
@@ -151,8 +151,8 @@ def _digest(images_N: NDArray[np.uint8]) -> str:
 def _embed(tower: TimmImage, images_N: NDArray[np.uint8], *, places: bool = False) -> Floats:
     parts = []
     with torch.no_grad():
-        for start in range(0, len(images_N), _IMAGES):
-            batch = [tower.preprocess(Image.fromarray(image)) for image in images_N[start : start + _IMAGES]]
+        for start in range(0, len(images_N), _BATCH):
+            batch = [tower.preprocess(Image.fromarray(image)) for image in images_N[start : start + _BATCH]]
             image_BCHW = torch.stack(batch)
             parts.append(tower.with_tokens(image_BCHW)[1].half() if places else tower(image_BCHW).float())
     return np.concatenate([part.numpy() for part in parts])
@@ -164,7 +164,7 @@ def _words(tower: TextEncoder, texts: Sequence[str]) -> Floats:
     out_ULI = np.zeros((*mask_UL.shape, tower.width), dtype=np.float16)
     order_U = mask_UL.sum(1).argsort(stable=True)
     with torch.no_grad():
-        for row_B in order_U.split(_TEXTS):  # texts of like length, so that short ones pay for no padding
+        for row_B in order_U.split(_BATCH):  # texts of like length, so that short ones pay for no padding
             longest = int(mask_UL[row_B].sum(1).max())
             states_BLI = tower.with_tokens(ids_UL[row_B, :longest], mask_UL[row_B, :longest])[1]
             out_ULI[row_B.numpy(), :longest] = (states_BLI * mask_UL[row_B, :longest, None]).half().numpy()

@@ -24,7 +24,7 @@ def processor_seconds():
 @pytest.mark.extras
 @pytest.mark.data
 def test_the_small_grid_is_whole_and_takes_at_most_five_minutes_of_two_cores(tmp_path, capsys):
-    """``python -m benchmarks.controlled controlled/small``; in processor seconds, steady on a busy machine."""
+    """As ``benchmarks.controlled controlled/small`` runs it; processor seconds, which a busy machine changes little."""
     if not os.environ.get("MEDVLP_DATA"):
         pytest.skip("needs MEDVLP_DATA, the folder with the Disease Ontology")
     config = load("controlled/small", kind="controlled")
