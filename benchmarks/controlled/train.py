@@ -160,7 +160,8 @@ def train(
         set_rate(optimizer, rate(step, config.steps, config.optimizer))
         optimizer.step()
         num_texts += len(batch.texts)
-    if not math.isfinite(float(loss)) and config.steps > 0:
+    last_loss = float(loss.detach())
+    if not math.isfinite(last_loss) and config.steps > 0:
         raise TrainingError("the loss is not finite", item=method.title, remedy="lower the rates")
     learned = frozenset(name for name, own in model.parts().items() if any(one.grad is not None for one in own))
     return Trained(
@@ -170,7 +171,7 @@ def train(
         config.steps * config.rows,
         num_texts,
         config.steps * len(asked),
-        float(loss),
+        last_loss,
         texts.ledger,
     )
 
