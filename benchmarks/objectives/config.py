@@ -1,4 +1,4 @@
-"""What the table of objectives compares; every choice is made here, before any test image is scored."""
+"""What the table of objectives compares."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class TableSet(Config):
     aspect: str | None = Field(None, description="Kind of texts to retrieve; none by default.")
     classes: list[str] | None = Field(None, description="Classes that are asked; all by default.")
     methods: list[Name] | None = Field(None, description="Methods that run on it; all by default.")
+    align_set: list[str] = Field([], description="Overrides of alignments on it, between the table's and the method's.")
 
     @model_validator(mode="after")
     def _one_source(self) -> TableSet:

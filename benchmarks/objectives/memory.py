@@ -34,7 +34,7 @@ class TextMemory:
         """
         if not isinstance(tower, TextEncoder):
             return
-        new = OrderedDict(), OrderedDict()
+        new: tuple[_Memory, _Memory] = OrderedDict(), OrderedDict()
         pooled, by_token = self._known.setdefault(tower_digest(tower), new)
         encode, with_tokens = tower.forward, tower.with_tokens
 

@@ -59,6 +59,7 @@ def settings_of(
     chosen = config.methods[method]
     overrides = [
         *config.align_set,
+        *prepared.settings.align_set,
         *chosen.set,
         f"data={prepared.store.folder}",
         f"graph={prepared.folders['graph']}",

@@ -204,9 +204,10 @@ def test_the_shipped_table_names_recipes_that_load():
     found = load("objective_table", kind="objective_table")
     assert isinstance(found, ObjectiveTableConfig)
     for method in found.methods.values():
-        recipe = load(method.align, [*found.align_set, *method.set], kind="align")
-        assert recipe.steps == next(int(o.partition("=")[2]) for o in found.align_set if o.startswith("steps="))
-        assert "image_tower" in recipe.freeze.always
+        overrides = [*found.align_set, *method.set]
+        recipe = load(method.align, overrides, kind="align")
+        assert recipe.steps == [int(one.partition("=")[2]) for one in overrides if one.startswith("steps=")][-1]
+        assert {"image_tower", "text_tower"} <= set(recipe.freeze.always), "places and texts are encoded once"
         assert recipe.cached_features
 
 
