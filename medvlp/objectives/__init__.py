@@ -81,7 +81,16 @@ def build(config: ObjectiveSettings | Sequence[ObjectiveSettings], graph: Diseas
         ConfigError: If a list is empty or names one objective twice, or a config belongs to no objective.
     """
     if isinstance(config, Sequence):
-        return WeightedObjectives([build(part, graph) for part in config])
+        return WeightedObjectives([_one(part, graph) for part in config], [part.ramp for part in config])
+    return ramped(_one(config, graph), config)
+
+
+def ramped(objective: Objective, config: ObjectiveSettings) -> Objective:
+    """Return the objective under the ramp of its config, itself if that has none."""
+    return objective if config.ramp is None else WeightedObjectives([objective], [config.ramp])
+
+
+def _one(config: ObjectiveSettings, graph: DiseaseGraph | None) -> Objective:
     for module in _MODULES:
         if isinstance(config, module.Config):
             return module(config, graph=graph)  # type: ignore[arg-type]

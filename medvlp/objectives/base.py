@@ -18,6 +18,7 @@ from torch import Tensor
 from medvlp.config import Config
 from medvlp.errors import TrainingError
 from medvlp.objectives.gather import Gather
+from medvlp.objectives.ramp import Ramp
 
 if TYPE_CHECKING:
     from medvlp.data.batch import Batch
@@ -83,6 +84,7 @@ class ObjectiveSettings(Config):
     """Fields that every objective's ``Config`` has."""
 
     weight: float = Field(default=1.0, ge=0.0, description="Factor of this objective in the total loss.")
+    ramp: Ramp | None = Field(default=None, description="Further factor, which changes over the steps; default none.")
 
     @property
     def needs_knowledge(self) -> bool:

@@ -140,6 +140,8 @@ class Engine:
         """Do one optimiser step; return its scalars and the number of images this rank saw."""
         config, step = self.config, self.done
         self.recipe.begin_step(step)
+        if hasattr(self.recipe.objective, "begin_step"):
+            self.recipe.objective.begin_step(step)
         set_rate(self.optimizer, rate(step, config.steps, config.optimizer))
         seed_everything(config.seed, step, self.rank)
         values: dict[str, Tensor] = {}

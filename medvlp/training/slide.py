@@ -25,6 +25,7 @@ from medvlp.encoders.weights import load_named, read_state_dict
 from medvlp.errors import DataError
 from medvlp.fusion.bag import TileBag
 from medvlp.metrics.ranking import median_rank, recall_at, retrieval_ranks
+from medvlp.objectives import ramped
 from medvlp.objectives.mstar import MODALITIES, PAIR_NAMES, PAIRS, CaseOutputs, MstarObjective
 from medvlp.training import dry_run as rehearsal
 from medvlp.training.buckets import encode_in_buckets
@@ -158,7 +159,7 @@ class MstarRecipe:
             values_CG = self.model.genes.align(table)
         self.model.set_frozen(config.freeze)
         self.module: nn.Module = CaseStep(self.model)
-        self.objective: Any = MstarObjective(config.objective)
+        self.objective: Any = ramped(MstarObjective(config.objective), config.objective)
         self.data = CaseItems(training, tiles, values_CG, cancers, config.seed)
         self.development = CaseItems(development, tiles, values_CG, cancers, config.seed)
         self.plan = PairPlan(len(self.data), config.batch_size, config.seed)
