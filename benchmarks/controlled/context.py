@@ -55,7 +55,7 @@ def make_context(
         above_PP=torch.zeros(0, 0, dtype=torch.bool),
         tokenize=table.tokenize,
         encode=encode,
-        text_width=width,
+        text_width=table.word_width,
         place_width=width if method.hides_nodes else image_width,
         embed_dim=width,
         state_width=None if model.decoder is None else model.decoder.config.width,

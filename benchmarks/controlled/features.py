@@ -146,6 +146,11 @@ class TextTable:
         mask_ML = (torch.arange(int(length_M.max())) < length_M[:, None]).long()
         return row_M[:, None].expand_as(mask_ML), mask_ML
 
+    @property
+    def word_width(self) -> int:
+        """Width of what :meth:`words` gives."""
+        return self.features_UI.shape[1]
+
     def pooled(self, ids_ML: Tensor, mask_ML: Tensor) -> Tensor:
         """Return the features (M, I) of what :meth:`tokenize` gave."""
         return self.features_UI[ids_ML[:, 0]]

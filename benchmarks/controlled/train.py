@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from medvlp.model import DualEncoder
 
 _DRAW = 3  # random stream: which text a step takes
+_WORD_WIDTH = 128  # of words of which some are hidden
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,8 @@ def _tables(method: Method, texts: list[str], said: Said, towers: Towers) -> tup
     names = [name for own in said.names.values() for name in own]
     tokens = FewTokens(towers.text_tower, [*texts, *names, IS_A])
     if method.hides_words:
-        table = WordTable(list(table.row), table.features_UI, towers.text_tower, tokens)
+        width = None if "words" in method.reads else _WORD_WIDTH
+        table = WordTable(list(table.row), table.features_UI, towers.text_tower, tokens, width)
     return table, tokens
 
 

@@ -2,10 +2,11 @@
 
 Hidden words must be in no state of their neighbours, and the tower over every hidden text would take minutes a run. So
 such texts are read as the tower's embedding layer gives them, word and position, and the loss's own stack does the
-reading; pooled features, which answer, are those of the whole tower. The vocabulary is what the world says, renumbered:
-guesses are made among some hundreds of tokens.
+reading; it is as wide as its words, so that they may be cut to principal components. Pooled features, which answer, are
+those of the whole tower. The vocabulary is what the world says, renumbered: guesses are made among
+some hundreds of tokens.
 
-Shape legend: M texts, L tokens, U distinct texts, V vocabulary, I tower width.
+Shape legend: M texts, L tokens, U distinct texts, R tokens of all texts, V vocabulary, I tower width, W width of words.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class WordTable(TextTable):
         features_UI: Outputs of the whole tower.
         tower: The tower.
         tokenizer: Made of these texts and maybe more.
+        width: Most principal components of words; None leaves them as they are, for a loss that puts the text head on.
 
     Raises:
         ConfigError: If the tower shows no embedding layer.
@@ -98,13 +100,24 @@ class WordTable(TextTable):
 
     words_at_end = False
 
-    def __init__(self, texts: Sequence[str], features_UI: Tensor, tower: TextEncoder, tokenizer: FewTokens) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str],
+        features_UI: Tensor,
+        tower: TextEncoder,
+        tokenizer: FewTokens,
+        width: int | None = None,
+    ) -> None:
         super().__init__(texts, features_UI)
         self.tokenizer = tokenizer
         self._embed: Any = getattr(tower.transformer, "embeddings", None)
         if self._embed is None:
             raise ConfigError("shows no embedding layer", item="text", remedy="use a BERT")
         ids_UL, mask_UL = tokenizer(list(texts))
+        self._axis_IW = torch.eye(features_UI.shape[1])
+        if width is not None:
+            states_RI = self._embedded(ids_UL)[mask_UL.bool()]
+            self._axis_IW = torch.linalg.eigh(states_RI.T.cov()).eigenvectors[:, -width:]
         self._row = {_key(ids, mask): number for number, (ids, mask) in enumerate(zip(ids_UL, mask_UL, strict=True))}
 
     def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -117,7 +130,15 @@ class WordTable(TextTable):
         return torch.where(row_M[:, None] >= 0, self.features_UI[row_M], torch.nan)
 
     def words(self, ids_ML: Tensor) -> Tensor:
-        """Return what the embedding layer gives (M, L, I), of any tokens."""
+        """Return what the embedding layer gives, or principal components of it, (M, L, W), of any tokens."""
+        return self._embedded(ids_ML) @ self._axis_IW
+
+    @property
+    def word_width(self) -> int:
+        """Width W of words."""
+        return self._axis_IW.shape[1]
+
+    def _embedded(self, ids_ML: Tensor) -> Tensor:
         with torch.no_grad():
             states_MLI: Tensor = self._embed(input_ids=self.tokenizer.tower_id_V[ids_ML])
         return states_MLI.float()

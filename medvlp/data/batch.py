@@ -25,7 +25,7 @@ ASPECTS = (
 """Kinds of texts; ``text_aspect_M`` holds places in this list, -1 for any other kind."""
 
 SWAPS = ("side", "anatomy", "presence", "severity")
-"""Kinds of swapped captions; ``swap_kind_K`` holds places in this list, -1 for any other and what counts for nothing."""
+"""Kinds of swapped captions; ``swap_kind_K`` holds places in this list, -1 for others and what counts for nothing."""
 
 NODES = ("object", "attribute", "relation")
 """Kinds of nodes of triples: a finding; its side or severity; its place, or the words that say or deny it."""
