@@ -10,12 +10,19 @@ from benchmarks.controlled.features import Towers
 from benchmarks.controlled.grid import Job, Worker
 from benchmarks.controlled.said import IS_A, Said
 from benchmarks.controlled.text_space import hierarchy_of
+from benchmarks.controlled.train import train
 from benchmarks.controlled.words import FewTokens, WordTable
 from medvlp.data.batch import NO_SWAP
 from medvlp.data.nodes import ATTRIBUTE, OBJECT, nodes_of
 
 pytestmark = pytest.mark.extras  # reads OBO files
 
+ERNIE = TOKEN_METHODS["ernie_vil"]["objective"]
+NOTHING = {**ERNIE, "objects": 0.0, "attributes": 0.0, "contrast": 0.0, "matching": 0.0}
+WORDS = {
+    "words": {"title": "hidden words alone", "objective": {**NOTHING, "objects": 1.0, "attributes": 1.0}},
+    "nothing": {"title": "not even these", "objective": NOTHING},
+}
 ARMS = ("real", "permuted", "none")
 
 
@@ -24,7 +31,7 @@ def grid(tmp_path_factory):
     root = tmp_path_factory.mktemp("words")
     # The same text space in all arms: what differs is what stage 2 was told.
     stages = {"metric": {"steps": 0, "groups_per_batch": 8, "instances": 2, "draws": 2}}
-    config = tiny_grid(root, methods=TOKEN_METHODS, levels={}, axes={}, seeds=[0], stages_1=stages)
+    config = tiny_grid(root, methods={**TOKEN_METHODS, **WORDS}, levels={}, axes={}, seeds=[0], stages_1=stages)
     build_graph(config.world.graph, root / "out")
     return config, Worker(config, root / "out")
 
@@ -49,6 +56,18 @@ def test_arms_differ_by_what_stage_2_is_told_alone(grid, method):
     records = [worker.do(Job(0, "base", method, knowledge)) for knowledge in ARMS]
     assert len({record["loss"]["stage_2"] for record in records}) == 3
     assert all(record["cost"] == records[0]["cost"] for record in records)
+
+
+def test_hidden_words_teach_the_image_head(grid, scene):
+    config, worker = grid
+    weights = []
+    for name in WORDS:  # the same first weights, and weight decay in both
+        trained = train(
+            config.methods[name], config.stage_2, scene.pairs, worker.places("base", 0)["train"], scene.world,
+            scene.sub, scene.sub, "real", worker.space(scene.sub, "metric", "real", 0), worker.towers,
+        )  # fmt: skip
+        weights.append(trained.model.image_head.first.weight)
+    assert (weights[0] - weights[1]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("knowledge", ["real", "permuted"])
