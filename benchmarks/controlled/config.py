@@ -84,13 +84,42 @@ class Method(Config):
     @property
     def asks(self) -> bool:
         """Whether the loss asks texts of entities, beside those of an image."""
-        return "entity_label_BQ" in getattr(build(self.objective), "needs", frozenset())
+        return "entity_label_BQ" in self.needs
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Fields of a batch that the loss needs."""
+        found: frozenset[str] = getattr(build(self.objective), "needs", frozenset())
+        return found
 
     @property
     def reads(self) -> frozenset[str]:
         """What the loss reads beside pooled features; see ``medvlp.objectives.base.READS``."""
         found: frozenset[str] = getattr(build(self.objective), "reads", frozenset())
         return found
+
+    @property
+    def hides_words(self) -> bool:
+        """Whether the loss reads tokens, to hide some."""
+        return "token_ids_ML" in self.needs
+
+    @property
+    def reads_triples(self) -> bool:
+        """Whether the loss is told triples of a text."""
+        return "triple_ids_MX3L" in self.needs
+
+    @property
+    def swaps(self) -> bool:
+        """Whether the loss compares captions with false ones."""
+        return "swap_ids_KL" in self.needs
+
+    @property
+    def hides_nodes(self) -> bool:
+        """Whether the loss hides words of nodes; it then reads places behind the image head.
+
+        With frozen towers, words recovered from outputs of the towers would teach nothing that answers.
+        """
+        return "node_ML" in self.needs
 
     @property
     def reads_places(self) -> bool:

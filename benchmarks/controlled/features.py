@@ -54,6 +54,11 @@ class Towers:
         key = sha256_json([digest, tower.preprocess.to_json(), list(images_N.shape), _digest(images_N), "places"])
         return torch.from_numpy(self._kept(f"places-{key[:24]}", lambda: _embed(tower, images_N, places=True)))
 
+    @property
+    def text_tower(self) -> TextEncoder:
+        """The frozen text tower itself."""
+        return self._text_tower()[0]
+
     def texts(self, texts: Iterable[str], *, words: bool = False) -> TextTable:
         """Return the features of distinct texts; a text that this process has met is not encoded again.
 
@@ -112,7 +117,10 @@ class TextTable:
 
     Attributes:
         features_UI: One row per text.
+        words_at_end: Features by token come from the end of the tower, as those of texts do.
     """
+
+    words_at_end = True
 
     def __init__(
         self,
@@ -137,6 +145,15 @@ class TextTable:
         length_M = torch.ones_like(row_M) if self._length_U is None else self._length_U[row_M]
         mask_ML = (torch.arange(int(length_M.max())) < length_M[:, None]).long()
         return row_M[:, None].expand_as(mask_ML), mask_ML
+
+    @property
+    def word_width(self) -> int:
+        """Width of what :meth:`words` gives."""
+        return self.features_UI.shape[1]
+
+    def pooled(self, ids_ML: Tensor, mask_ML: Tensor) -> Tensor:
+        """Return the features (M, I) of what :meth:`tokenize` gave."""
+        return self.features_UI[ids_ML[:, 0]]
 
     def words(self, ids_ML: Tensor) -> Tensor:
         """Return the features by token (M, L, I) of what :meth:`tokenize` gave."""

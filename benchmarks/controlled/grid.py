@@ -155,6 +155,7 @@ class Worker:
             scene.world,
             scene.sub,
             hierarchy,
+            knowledge,
             taught,
             self.towers,
         )

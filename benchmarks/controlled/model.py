@@ -29,6 +29,7 @@ from medvlp.zeroshot.existence import chosen_scorer, class_logits
 
 if TYPE_CHECKING:
     from benchmarks.controlled.features import TextTable, Towers
+    from benchmarks.controlled.words import FewTokens
 
 _BATCH = 64
 
@@ -63,6 +64,7 @@ class HeadPair(nn.Module):
         self.logit_bias = None if bias is None else nn.Parameter(torch.tensor(bias))
         self._space = (space,)  # a tuple: what is frozen is no part of this module
         self._table: TextTable | None = None
+        self._tokens: FewTokens | None = None
 
     @classmethod
     def of(cls, method: Method, config: Stage2, image_width: int, taught: Taught) -> HeadPair:
@@ -82,9 +84,9 @@ class HeadPair(nn.Module):
             decoder,
         )
 
-    def read(self, table: TextTable) -> None:
-        """Take texts from a table from now on."""
-        self._table = table
+    def read(self, table: TextTable, tokens: FewTokens | None = None) -> None:
+        """Take texts from a table from now on, and embeddings of tokens from a tokeniser."""
+        self._table, self._tokens = table, tokens
 
     def scale(self) -> Tensor:
         """Return the multiplier of cosines."""
@@ -110,11 +112,18 @@ class HeadPair(nn.Module):
 
     def text_features(self, ids_ML: Tensor, mask_ML: Tensor) -> Tensor:
         """Return features (M, I) of texts that a table's ``tokenize`` has numbered."""
-        return self.in_space(self._texts().features_UI[ids_ML[:, 0]])
+        return self.in_space(self._texts().pooled(ids_ML, mask_ML))
 
     def text_tokens(self, ids_ML: Tensor, mask_ML: Tensor) -> tuple[Tensor, Tensor]:
         """Return features (M, I), and features by token (M, L, I)."""
-        return self.text_features(ids_ML, mask_ML), self.in_space(self._texts().words(ids_ML))
+        table = self._texts()
+        words_MLI = table.words(ids_ML)
+        return self.text_features(ids_ML, mask_ML), self.in_space(words_MLI) if table.words_at_end else words_MLI
+
+    def token_table(self) -> Tensor:
+        """Return the tower's embeddings of the tokens (V, I) that :meth:`read` was given."""
+        assert self._tokens is not None, "read() gives tokens to a loss that reads them"
+        return self._tokens.table_VI
 
     def decode(self, query_QI: Tensor, tokens_BPI: Tensor, mask_BP: Tensor | None = None) -> Decoded:
         """Ask texts, as features, of the places of images."""

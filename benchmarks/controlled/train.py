@@ -10,7 +10,7 @@ Shape legend: N training images, P places of an image, M texts, L tokens, I towe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -21,31 +21,33 @@ from torch.nn.functional import normalize
 
 from benchmarks.controlled.captions import ROOT
 from benchmarks.controlled.config import Method, Stage2
+from benchmarks.controlled.context import make_context
 from benchmarks.controlled.features import TextTable, Towers
 from benchmarks.controlled.model import HeadPair
+from benchmarks.controlled.said import IS_A, Said
 from benchmarks.controlled.text_space import Taught
 from benchmarks.controlled.told import Texts, Told, entities_of
+from benchmarks.controlled.words import FewTokens, WordTable
 from benchmarks.controlled.world import World
-from medvlp.data.batch import Batch, Item, collate
+from medvlp.data.batch import FILLER, Batch, Item, collate
 from medvlp.data.plan import GroupPlan, PairPlan, Plan
 from medvlp.errors import TrainingError
 from medvlp.ledger import Ledger
 from medvlp.objectives import build
 from medvlp.objectives.base import Objective, Outputs, check_needs
-from medvlp.objectives.context import Context
 from medvlp.objectives.gather import LocalGather
 from medvlp.training.align_model import AlignModel
-from medvlp.training.entity_texts import EntityTexts, entity_texts
 from medvlp.training.optim import build_optimizer, rate, set_rate
+from medvlp.training.triples import tensors_for
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
+    from benchmarks.controlled.config import Knowledge
     from medvlp.data.entities import Entities
     from medvlp.knowledge.graph import DiseaseGraph
     from medvlp.model import DualEncoder
 
 _DRAW = 3  # random stream: which text a step takes
+_WORD_WIDTH = 128  # of words of which some are hidden
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Trained:
         learned: Parts that learned; the others are as they were drawn.
         num_steps: Optimiser steps.
         num_rows: Images that passed the head, repetitions counted.
-        num_texts: Likewise texts of images, without the teacher's.
+        num_texts: Likewise texts of images, swapped ones too, without the teacher's.
         num_asked: Likewise texts of entities.
         last_loss: Loss of the last step; NaN without one.
         ledger: Texts of the graph that were used, and those left out because they named an unseen leaf.
@@ -106,6 +108,7 @@ def train(
     world: World,
     sub: DiseaseGraph,
     hierarchy: DiseaseGraph | None,
+    knowledge: Knowledge,
     taught: Taught,
     towers: Towers,
 ) -> Trained:
@@ -119,6 +122,7 @@ def train(
         world: Gives the seed and the names that no caption may say.
         sub: The real sub-graph.
         hierarchy: What the arm may use of it.
+        knowledge: The arm.
         taught: The text space of stage 1; it stays as it is, the run trains a copy.
         towers: The frozen towers.
 
@@ -132,17 +136,27 @@ def train(
     asking = [text for one in entities.entities for _, text in one.descriptions] if entities is not None else []
     asking += [one.name for one in entities.entities] if entities is not None else []
     everything = [text for pool in pool_N for told in pool for text in told.texts]
-    table = towers.texts([*everything, *asking], words="words" in method.reads)
+    said = Said(world, sub, hierarchy)
+    if method.swaps:
+        captions = {
+            (concept, text) for concept, own in zip(pairs.said_N, pairs.captions_N, strict=True) for text in own
+        }
+        everything += [FILLER, *(text for one in sorted(captions) for text in said.swapped(*one))]
+    table, tokens = _tables(method, [*everything, *asking], said, towers)
     code = {concept: number for number, concept in enumerate(sorted(set(pairs.said_N)))}
     group_N = np.array([code[concept] for concept in pairs.said_N])
     plan = _plan(method, config, group_N, seed)
     torch.manual_seed(seed)
     model = HeadPair.of(method, config, pairs.features_NI.shape[1], taught)
-    model.read(table)
+    model.read(table, tokens)
     objective = build(method.objective, hierarchy)
     asked: list[str] = []
-    if entities is not None:
-        objective.prepare(_context(model, entities, table, pairs.features_NI.shape[1], seed, asked))  # type: ignore[attr-defined]
+    if entities is not None or tokens is not None:
+        image_width = pairs.features_NI.shape[1]
+        num_places = 0 if places_NPI is None else places_NPI.shape[1]
+        context = make_context(method, model, entities, table, tokens, image_width, num_places, knowledge, seed, asked)
+        objective.prepare(context)  # type: ignore[attr-defined]
+    more = [] if tokens is None else tensors_for(objective, tokens)
     module = AlignModel(cast("DualEncoder", model), objective)
     parts = model.parts() | ({} if module.heads is None else {"objective": list(module.heads.parameters())})
     optimizer = build_optimizer(parts, config.optimizer)
@@ -152,14 +166,16 @@ def train(
         items = []
         for row in plan.batch(step).tolist():
             told = pool_N[row][rng.integers(len(pool_N[row]))]
-            items.append(_item(row, told, pairs, places_NPI, int(group_N[row]), hierarchy, entities))
-        batch = collate(items, table.tokenize, labels=hierarchy is not None, fills=method.aspect_texts is not None)
+            item = _item(row, told, pairs, places_NPI, int(group_N[row]), hierarchy, entities)
+            items.append(_with_facts(item, method, said, pairs.said_N[row], step, row))
+        fills = method.aspect_texts is not None
+        batch = collate(items, table.tokenize, labels=hierarchy is not None, fills=fills, more=more)
         loss = _loss(method, module, objective, batch, taught, table)
         optimizer.zero_grad()
         loss.backward()
         set_rate(optimizer, rate(step, config.steps, config.optimizer))
         optimizer.step()
-        num_texts += len(batch.texts)
+        num_texts += len(batch.texts) + sum(len(item.swaps) for item in items)
     last_loss = float(loss.detach())
     if not math.isfinite(last_loss) and config.steps > 0:
         raise TrainingError("the loss is not finite", item=method.title, remedy="lower the rates")
@@ -199,13 +215,40 @@ def _item(
     )
 
 
+def _with_facts(item: Item, method: Method, said: Said, concept: str, step: int, row: int) -> Item:
+    """Add the triples and the swapped caption that a method reads."""
+    if method.reads_triples:
+        item = replace(item, told=[said.told(concept, text) for text in item.texts])
+    if method.hides_nodes:
+        item = replace(item, triples=[said.nodes(concept, text) for text in item.texts])
+    if method.swaps:
+        item = replace(item, swaps=[said.swap(concept, item.texts[0], step, row)])
+    return item
+
+
+def _tables(method: Method, texts: list[str], said: Said, towers: Towers) -> tuple[TextTable, FewTokens | None]:
+    """Features of texts, and the tokens of the world for a method that reads them."""
+    table = towers.texts(texts, words="words" in method.reads and not method.hides_words)
+    if not method.hides_words and not method.reads_triples:
+        return table, None
+    names = [name for own in said.names.values() for name in own]
+    tokens = FewTokens(towers.text_tower, [*texts, *names, IS_A])
+    if method.hides_words:
+        width = None if "words" in method.reads else _WORD_WIDTH
+        table = WordTable(list(table.row), table.features_UI, towers.text_tower, tokens, width)
+    return table, tokens
+
+
 def _loss(
     method: Method, module: AlignModel, objective: Objective, batch: Batch, taught: Taught, table: TextTable
 ) -> Tensor:
     check_needs(objective, batch)
     given = module.given(batch)
+    if method.hides_nodes:
+        given["image_tokens_BNI"] = module.model.image_head(given["image_tokens_BNI"])
     if method.needs_teacher:
-        given["knowledge_MD"] = normalize(taught.head(table.features_UI[batch.token_ids_ML[:, 0]]), dim=-1)
+        features_MI = table.pooled(batch.token_ids_ML, batch.token_mask_ML)
+        given["knowledge_MD"] = normalize(taught.head(features_MI), dim=-1)
     return objective(Outputs(*module(given)), batch, LocalGather()).total
 
 
@@ -213,34 +256,3 @@ def _plan(method: Method, config: Stage2, group_N: NDArray[np.int64], seed: int)
     if method.batches == "groups":
         return GroupPlan(group_N, config.groups_per_batch, config.instances, seed)
     return PairPlan(len(group_N), config.rows, seed)
-
-
-def _context(
-    model: HeadPair, entities: Entities, table: TextTable, image_width: int, seed: int, asked: list[str]
-) -> Context:
-    """What an objective is told once; every text it will ask in each step is added to ``asked``.
-
-    The entities already say what the arm may know, so ``entity_texts`` exchanges nothing: in the rewired arm names and
-    definitions are right, as everywhere in this grid.
-    """
-
-    def texts(count: int | None, aspects: Collection[str] | None) -> EntityTexts:
-        return entity_texts(entities, "real", seed, count=count, aspects=aspects)
-
-    def encode(wanted: list[str]) -> Tensor:
-        asked.extend(wanted)
-        with torch.no_grad():
-            return model.in_space(table[wanted])
-
-    return Context(
-        texts=texts,
-        positions=[],
-        above_PP=torch.zeros(0, 0, dtype=torch.bool),
-        tokenize=table.tokenize,
-        encode=encode,
-        text_width=table.features_UI.shape[1],
-        place_width=image_width,
-        embed_dim=table.features_UI.shape[1],
-        state_width=None if model.decoder is None else model.decoder.config.width,
-        text_frozen=True,  # tower and stage 1
-    )

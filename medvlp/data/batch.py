@@ -25,7 +25,7 @@ ASPECTS = (
 """Kinds of texts; ``text_aspect_M`` holds places in this list, -1 for any other kind."""
 
 SWAPS = ("side", "anatomy", "presence", "severity")
-"""Kinds of swapped captions; ``swap_kind_K`` holds places in this list, -1 for one that counts for nothing."""
+"""Kinds of swapped captions; ``swap_kind_K`` holds places in this list, -1 for others and what counts for nothing."""
 
 NODES = ("object", "attribute", "relation")
 """Kinds of nodes of triples: a finding; its side or severity; its place, or the words that say or deny it."""
@@ -46,7 +46,7 @@ class Swap:
 
     Attributes:
         text: The swapped caption.
-        kind: One of :data:`SWAPS`.
+        kind: One of :data:`SWAPS`, or another.
         of: Place, among the item's texts, of the caption it was made from; -1 for one that counts for nothing.
     """
 
@@ -120,7 +120,7 @@ class Batch:
         swap_mask_KL: 1 on real tokens.
         swap_of_K: Row of the text each one was made from, int64; its image is that text's owner. -1 for one that only
             fills up an image's share, so that all ranks hold equally many: it counts for nothing in any loss.
-        swap_kind_K: Place in :data:`SWAPS`, -1 where ``swap_of_K`` is; int64.
+        swap_kind_K: Place in :data:`SWAPS`, -1 for any other kind and where ``swap_of_K`` is; int64.
         triples: What each text says; empty if unknown.
         triple_ids_MX3L: Token ids, without special tokens, of head, relation and tail of the first X triples that are
             told of each text; None unless an objective needs them.
@@ -232,10 +232,11 @@ def _swaps(items: Sequence[Item], tokenize: Tokenize) -> dict[str, Tensor]:
         first += len(item.texts)
     if not found:
         return {}
+    code = {kind: place for place, kind in enumerate(SWAPS)}
     ids_KL, mask_KL = tokenize([swap.text for swap, _ in found])
     return {
         "swap_ids_KL": ids_KL,
         "swap_mask_KL": mask_KL,
         "swap_of_K": torch.tensor([row for _, row in found]),
-        "swap_kind_K": torch.tensor([SWAPS.index(swap.kind) if row >= 0 else -1 for swap, row in found]),
+        "swap_kind_K": torch.tensor([code.get(swap.kind, -1) if row >= 0 else -1 for swap, row in found]),
     }

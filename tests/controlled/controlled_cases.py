@@ -11,6 +11,28 @@ from medvlp.config import load
 SITES = {"lung": "left", "colon": "left", "skin": "right", "liver": "right"}
 LETTERS = "bcde"
 
+TOKEN_METHODS = {
+    "arl": {
+        "title": "ARL",
+        "objective": {
+            "name": "arl", "reconstruct": "places", "attention": {"width": 32, "hidden": 8, "heads": 2, "dropout": 0.0},
+            "fusion": {"layers": 1, "heads": 2, "slots": 2, "dropout": 0.0},
+            "decoder": {"width": 8, "layers": 1, "heads": 2},
+        },
+    },
+    "structure_clip": {
+        "title": "Structure-CLIP",
+        "objective": {"name": "structure_clip", "encoder": {"width": 16, "layers": 1, "heads": 2, "dropout": 0.0}},
+    },
+    "ernie_vil": {
+        "title": "ERNIE-ViL",
+        "objective": {
+            "name": "ernie_vil", "rate": 0.8, "fusion": {"width": 16, "layers": 1, "heads": 2, "dropout": 0.0},
+        },
+    },
+}  # fmt: skip
+"""Losses that read tokens: they hide some, or are told triples."""
+
 
 def write_ontology(path: Path) -> None:
     """Write an ontology of three levels above the leaves as an OBO file."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from controlled_cases import tiny_grid
+from controlled_cases import TOKEN_METHODS, tiny_grid
 
 from benchmarks.controlled.captions import says
 from benchmarks.controlled.config import ControlledConfig
@@ -25,6 +25,7 @@ METHODS = {
     "devide": {"title": "DeViDe", "objective": {"name": "devide", "descriptions": 3, "threshold": 0.0}},
     "make": {"title": "MAKE", "objective": {"name": "make", "threshold": 0.0}, "aspect_texts": {"num_sub": 2}},
     "local": {"title": "local", "objective": [{"name": "clip", "positives": "text"}, {"name": "local"}]},
+    **TOKEN_METHODS,
 }
 
 
@@ -62,11 +63,12 @@ def test_arms_of_a_method_cost_the_same_and_all_methods_take_equal_steps_and_row
     common = {(record["cost"]["steps_2"], record["cost"]["rows_2"]) for record in records.values()}
     assert common == {(4, 32)}
     texts = {method: records[method, "real"]["cost"]["texts_2"] for method in METHODS}
-    assert texts == {"medklip": 32, "kad": 32, "devide": 32, "make": 32 * 5, "local": 32}
+    own = dict.fromkeys(("medklip", "kad", "devide", "local", "arl", "ernie_vil"), 32)
+    assert texts == own | {"make": 32 * 5, "structure_clip": 32 * 2}  # with a swapped caption for each
     asked = {method: records[method, "real"]["cost"]["asked_2"] for method in METHODS}
     assert asked["medklip"] == asked["kad"] > 0
     assert asked["devide"] == 3 * asked["kad"]
-    assert asked["make"] == asked["local"] == 0
+    assert not any(asked[method] for method in ("make", "local", "arl", "structure_clip", "ernie_vil"))
 
 
 def test_a_head_that_does_not_learn_has_no_ceiling(whole):
@@ -78,7 +80,7 @@ def test_a_head_that_does_not_learn_has_no_ceiling(whole):
 
 def test_a_run_made_again_is_the_same(whole):
     config, out, records = whole
-    for method in ("kad", "make", "local"):
+    for method in ("kad", "make", "local", "arl", "structure_clip", "ernie_vil"):
         again = Worker(config, out)._run(Job(0, "base", method, "real"))
         assert again["loss"]["stage_2"] == records[method, "real"]["loss"]["stage_2"]
         assert again["scores"]["seen"] == {
@@ -202,6 +204,6 @@ def test_the_shipped_grid_of_objectives_differs_from_kinship_in_its_methods_alon
         assert getattr(ours, field) == getattr(other, field)
     assert ours.stages_1["kinship"] == other.stages_1["kinship"]
     assert ours.levels["twin"] == other.levels["twin"]
-    assert {"medklip", "kad", "devide", "make", "local"} <= ours.methods.keys()
+    assert METHODS.keys() <= ours.methods.keys()
     assert {method.stage_1 for method in ours.methods.values()} == {"kinship"}
     assert {method.prompts for method in ours.methods.values()} == {"names"}
