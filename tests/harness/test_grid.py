@@ -182,7 +182,7 @@ def test_killed_in_the_middle_and_run_again(done, write_grid, tmp_path):
     words = [sys.executable, "-m", "medvlp.cli", "benchmark", str(grid), "--out", str(out)]
     child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
     limit = time.monotonic() + 300
-    while len(list((out / "records").glob("*/*.json"))) < 3 and time.monotonic() < limit and child.poll() is None:
+    while len(list((out / "records").glob("*/[!.]*.json"))) < 3 and time.monotonic() < limit and child.poll() is None:
         time.sleep(0.02)
     os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
