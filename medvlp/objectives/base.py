@@ -105,7 +105,9 @@ class Objective(Protocol):
 
 
 def _not_given(*_: Tensor) -> Tensor:
-    raise NotImplementedError
+    raise TrainingError(
+        "ask a tower once more, which this step does not offer", item="heads", remedy="train with medvlp.training.align"
+    )
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,9 @@
 """Two real processes: losses and gradients of the methods that ask for entities equal one process."""
 
-import os
-import socket
-from datetime import timedelta
 from types import SimpleNamespace
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes_cases import expect_mean_equals, run_in_processes
 from torch import nn
 from torch.nn.functional import normalize
 
@@ -115,35 +111,9 @@ def expect_equal(rank):
     model = Model().double()
     for name, config in CONFIGS.items():
         parts = make_parts()
-        expected_terms, expected = step(model, config, join(parts), LocalGather())
-        terms, gradients = step(model, config, parts[rank], DistributedGather())
-        assert terms.keys() == expected_terms.keys()
-        assert all(term != 0 for term in expected_terms.values())
-        for tensor in (*terms.values(), *gradients.values()):
-            dist.all_reduce(tensor)
-            tensor /= WORLD
-        for term, value in terms.items():
-            torch.testing.assert_close(value, expected_terms[term], msg=lambda text, n=name, t=term: f"{n} {t}: {text}")
-        assert gradients.keys() == expected.keys()
-        for key, gradient in gradients.items():
-            torch.testing.assert_close(gradient, expected[key], msg=lambda text, n=name, k=key: f"{n} {k}: {text}")
-
-
-def worker(rank, port):
-    torch.set_num_threads(1)
-    address, patience = f"tcp://127.0.0.1:{port}", timedelta(seconds=60)
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=WORLD, timeout=patience)
-    try:
-        expect_equal(rank)
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
-    # gloo's threads can outlive the group for a moment; a full interpreter shutdown then aborts a finished process.
-    os._exit(0)
+        whole = step(model, config, join(parts), LocalGather())
+        expect_mean_equals(name, step(model, config, parts[rank], DistributedGather()), whole)
 
 
 def test_two_processes_equal_one():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port,), nprocs=WORLD)
+    run_in_processes(expect_equal, WORLD)

@@ -1,13 +1,9 @@
 """Two real processes: the losses after ERNIE-ViL and their gradients equal one process, whatever each of them hides."""
 
-import os
-import socket
-from datetime import timedelta
 from types import SimpleNamespace
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes_cases import expect_mean_equals, run_in_processes
 from torch import nn
 from torch.nn.functional import normalize
 
@@ -95,34 +91,9 @@ def expect_equal(rank):
     torch.manual_seed(0)
     model, parts = Model().double(), make_parts()
     for config in CONFIGS:
-        expected_terms, expected = step(model, config, join(parts), LocalGather())
-        terms, gradients = step(model, config, parts[rank], DistributedGather())
-        assert terms.keys() == expected_terms.keys()
-        assert all(term > 0 for term in expected_terms.values())
-        for tensor in (*terms.values(), *gradients.values()):
-            dist.all_reduce(tensor)
-            tensor /= WORLD
-        for name, term in terms.items():
-            torch.testing.assert_close(term, expected_terms[name], msg=lambda text, n=name: f"{n}: {text}")
-        assert gradients.keys() == expected.keys()
-        for name, gradient in gradients.items():
-            torch.testing.assert_close(gradient, expected[name], msg=lambda text, n=name: f"{n}: {text}")
-
-
-def worker(rank, port):
-    torch.set_num_threads(1)
-    address = f"tcp://127.0.0.1:{port}"
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=WORLD, timeout=timedelta(seconds=60))
-    try:
-        expect_equal(rank)
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
-    os._exit(0)  # gloo's threads can outlive the group for a moment; a full shutdown then aborts a finished process
+        whole = step(model, config, join(parts), LocalGather())
+        expect_mean_equals(config.name, step(model, config, parts[rank], DistributedGather()), whole)
 
 
 def test_two_processes_equal_one():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port,), nprocs=WORLD)
+    run_in_processes(expect_equal, WORLD)

@@ -1,13 +1,10 @@
 """Two real processes: MAKE's and the word-region loss and their gradients equal one process."""
 
-import os
-import socket
-from datetime import timedelta
 from types import SimpleNamespace
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from processes_cases import run_in_processes
 from torch import nn
 from torch.nn.functional import normalize
 
@@ -99,20 +96,5 @@ def expect_equal(rank):
             torch.testing.assert_close(gradient, expected[name], msg=lambda text, c=config, n=name: f"{c!r} {n} {text}")
 
 
-def worker(rank, port):
-    torch.set_num_threads(1)
-    address = f"tcp://127.0.0.1:{port}"
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=WORLD, timeout=timedelta(seconds=60))
-    try:
-        expect_equal(rank)
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
-    os._exit(0)  # gloo's threads can outlive the group for a moment; a full shutdown then aborts a finished process
-
-
 def test_two_processes_equal_one():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, args=(port,), nprocs=WORLD)
+    run_in_processes(expect_equal, WORLD)
