@@ -20,6 +20,7 @@ from medvlp.data.pairs import PairsStore
 from medvlp.io import sha256_json
 from medvlp.knowledge.graph import DiseaseGraph
 from medvlp.loading import has_scheme
+from medvlp.zeroshot.existence import chosen_scorer
 from medvlp.zeroshot.results import versions
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Session:
                 "title": entry.title or name,
                 "source": entry.source if has_scheme(entry.source) else str(resolve_path(entry.source)),
                 "weights_sha256": self.subject(name).weights_sha256,
+                "scorer": chosen_scorer("auto", self.subject(name).model),
                 "knowledge": entry.knowledge,
             }
         return self._facts[name]
@@ -130,7 +132,10 @@ class Session:
         question = self.question(cell)
         entry = None if cell.model is None else self.plan.config.models[cell.model].model_dump(mode="json")
         weights = None if model is None else model["weights_sha256"]
-        return sha256_json([asked(self.plan, cell), question.digest, question.prompts_digest, entry, weights])
+        made_from = [asked(self.plan, cell), question.digest, question.prompts_digest, entry, weights]
+        if model is not None and model["scorer"] == "decoder":
+            made_from.append("decoder")  # such models were once asked by cosine
+        return sha256_json(made_from)
 
     def do(self, cell: Cell) -> dict[str, Any]:
         """Answer one cell, write its record and return it; whatever goes wrong is recorded as failed."""

@@ -181,6 +181,10 @@ class Subject:
         parts = (self.model.encode_text(list(texts[i : i + size])) for i in range(0, len(texts), size))
         return self._rows(np.concatenate([to_numpy(part) for part in parts]), len(texts), "texts")
 
+    def encode_text(self, texts: Sequence[str]) -> Floats:
+        """:meth:`encode_texts`, under the name by which ``medvlp.zeroshot`` asks any model."""
+        return self.encode_texts(texts)
+
     def untrained(self, seed: int) -> Subject | None:
         """Return the same network with redrawn weights, or None for what is no network."""
         if not isinstance(self.model, torch.nn.Module):

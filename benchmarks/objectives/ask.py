@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from benchmarks.harness.protocols.grounding import fit_threshold, values
 from benchmarks.harness.protocols.masks import Item
@@ -120,10 +119,10 @@ def class_scores(model: DualEncoder, texts_K: Sequence[Sequence[str]], shown: Im
 
 
 def described_scores(model: DualEncoder, heads: DevideHeads, prepared: Prepared, shown: Images) -> Floats:
-    """Return DeViDe's own answer (N, K): images against the run's descriptions, through their own projection."""
+    """Return DeViDe's own answer (N, K): images against the run's descriptions, as they were trained."""
     feature_EI, entity_E = heads.descriptions.feature_NI, heads.entity_E
     assert feature_EI is not None, "descriptions are encoded once where the text tower is frozen"
-    description_ED = normalize(heads.project(feature_EI), dim=-1)
+    description_ED = heads.embed(feature_EI, model.project_text)
     names = [entity.name for entity in prepared.entities.entities]
     image_ND = model.project_image(shown.pooled_NI)
     score_NQ = many_description_scores(image_ND, description_ED, entity_E, len(names))

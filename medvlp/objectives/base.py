@@ -127,6 +127,7 @@ class Seen:
         encode: Token ids and mask of further texts (N, L) to text tower outputs (N, I), with gradient.
         encode_words: The same to text tower outputs by token (N, L, I).
         look: Further images (B, C, H, W) to image tower outputs by place (B, N, I), with gradient.
+        project_text: Text tower outputs (N, I) to unit vectors (N, D), through the model's text head.
         table_VI: The text tower's table of token embeddings; None unless the objective reads ``table``.
     """
 
@@ -140,6 +141,7 @@ class Seen:
     encode: Callable[[Tensor, Tensor], Tensor]
     encode_words: Callable[[Tensor, Tensor], Tensor] = _not_given
     look: Callable[[Tensor], Tensor] = _not_given
+    project_text: Callable[[Tensor], Tensor] = _not_given
     table_VI: Tensor | None = None
 
 

@@ -7,6 +7,7 @@ Shapes: B images and M texts of this rank, Q entities, E descriptions of all ent
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
@@ -175,6 +176,11 @@ class DevideObjective(nn.Module):
             default=0, ge=0, description="Descriptions added to each text in the contrast; 0 for none."
         )
         retrieved_share: float = Field(default=0.3, ge=0.0, description="Factor of what is added to a text.")
+        projection: Literal["model", "own"] = Field(
+            default="model",
+            description="Descriptions go through the model's text head, so that classes are asked by them or by names, "
+            "or through a layer of their own, which stays behind with the training.",
+        )
         positives: Positives = Field(
             default="text", description="An image's positives in the contrast: its own texts, or equal texts too."
         )
@@ -234,7 +240,7 @@ class DevideObjective(nn.Module):
 
 
 class DevideHeads(nn.Module):
-    """The descriptions, their projection into the shared embedding, and a bias for each entity.
+    """The descriptions, the layer of their own where they have one, and a bias for each entity.
 
     Args:
         config: Settings.
@@ -249,12 +255,19 @@ class DevideHeads(nn.Module):
         texts = context.entity_texts("devide", config.descriptions, config.aspects)
         self.entity_E: Tensor
         self.descriptions = AskedTexts(texts.flat, context, config.queries)
-        self.project = nn.Linear(context.text_width, context.embed_dim)
+        own = config.projection == "own"
+        self.layer = nn.Linear(context.text_width, context.embed_dim) if own else None
         self.register_buffer("entity_E", texts.entity_E, persistent=False)
         self.bias_Q = nn.Parameter(torch.zeros(len(texts.by_entity))) if config.bce > 0 else None
 
     def forward(self, seen: Seen) -> dict[str, Tensor]:
         """Return the descriptions as unit vectors of the shared embedding."""
-        description_ED = normalize(self.project(self.descriptions(seen)).float(), dim=-1)
+        description_ED = self.embed(self.descriptions(seen), seen.project_text)
         made = {"devide.description_ED": description_ED, "devide.entity_E": self.entity_E}
         return made if self.bias_Q is None else {**made, "devide.bias_Q": self.bias_Q * 1.0}
+
+    def embed(self, feature_EI: Tensor, project_text: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return text tower outputs of descriptions as unit vectors (E, D); ``project_text`` is the model's."""
+        if self.layer is None:
+            return project_text(feature_EI)
+        return normalize(self.layer(feature_EI).float(), dim=-1)

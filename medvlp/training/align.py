@@ -31,7 +31,7 @@ from medvlp.training.align_check import check_knowledge_encoder
 from medvlp.training.align_data import AlignData, batches, concept_rows, cut_groups
 from medvlp.training.align_model import HEADS_FILE, AlignModel
 from medvlp.training.aspects import AspectTexts
-from medvlp.training.features import cached_features, cached_tokens, embed
+from medvlp.training.features import cached_features, cached_tokens
 from medvlp.training.frozen_text import FrozenTextEncoder
 from medvlp.training.knowledge import control_hierarchy
 from medvlp.training.loop import fit, make_fabric
@@ -42,7 +42,7 @@ from medvlp.training.start import starting_model
 from medvlp.training.text_augment import TextAugment, concept_names
 from medvlp.training.triples import tensors_for, told_triples
 from medvlp.zeroshot.prompts import PromptConfig, PromptSet, from_config
-from medvlp.zeroshot.quick import development_score
+from medvlp.zeroshot.quick import development_score, score_split
 
 if TYPE_CHECKING:
     from medvlp.data.pairs import PairsStore
@@ -331,16 +331,15 @@ class AlignRecipe:
         """Return the zero-shot score on the development split; empty if it has no labelled image."""
         if self.prompts is None:
             return {}
-        labels = self.development.column("label")
         count = self.config.validation.num_images
-        rows = range(len(labels) if count is None else min(count, len(labels)))
-        if self.dev_features is not None:
-            features_NI = torch.from_numpy(self.dev_features[: len(rows)].copy())
+        if self.dev_features is None or self.model.decoder is not None:  # a decoder looks at places
+            scores = score_split(self.model, self.development, self.prompts, num_images=count)
         else:
-            features_NI = torch.from_numpy(embed(self.model, self.development, self.device, rows=rows))
-        with torch.no_grad():
-            image_ND = self.model.project_image(features_NI.to(self.device))
-        scores = development_score(self.model, image_ND, labels[: len(rows)], self.prompts)
+            features_NI = torch.from_numpy(self.dev_features[:count].copy())
+            with torch.no_grad():
+                image_ND = self.model.project_image(features_NI.to(self.device))
+            labels = self.development.column("label")[:count]
+            scores = development_score(self.model, image_ND, labels, self.prompts)
         return {f"zero_shot/{name}": value for name, value in scores.items()}
 
     def report(self) -> dict[str, float]:

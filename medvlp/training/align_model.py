@@ -90,6 +90,7 @@ class AlignModel(nn.Module):
                 self._pooled_text,
                 encode_words=self._words,
                 look=self._places,
+                project_text=model.project_text,
                 table_VI=model.token_table() if "table" in self.reads else None,
             )
             extra = self.heads(seen)

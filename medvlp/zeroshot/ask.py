@@ -19,15 +19,15 @@ from medvlp.zeroshot.classes import resolve_classes
 from medvlp.zeroshot.classifier import (
     classify,
     classify_multi,
+    in_eval,
     mean_vectors,
     prompt_vectors,
     scale_of,
-    softmax,
     to_numpy,
     unit_vectors,
     with_progress,
 )
-from medvlp.zeroshot.existence import ExistenceQueries, chosen_scorer, class_logits
+from medvlp.zeroshot.existence import ExistenceQueries, chosen_scorer, class_logits, presence
 from medvlp.zeroshot.inputs import as_list, batches
 from medvlp.zeroshot.prompts import build_prompts
 from medvlp.zeroshot.task import Mode
@@ -103,7 +103,7 @@ class ZeroShot:
             absent_templates=wordings.ABSENT if absent else (),
             display_names=display_names,
         )
-        with _Eval(self.model):
+        with in_eval(self.model):
             self._present = prompt_vectors(self.model, self.prompts.texts)
             self._absent = prompt_vectors(self.model, self.prompts.absent) if absent else []
             self._queries = ExistenceQueries(self.model, self.prompts.texts) if self.scorer == "decoder" else None
@@ -130,7 +130,7 @@ class ZeroShot:
         logit_parts: list[list[Floats]] = []
         found = batches(items, self.batch_size, ledger=ledger if skip_unreadable else None)
         total = -(-len(items) // self.batch_size)
-        with _Eval(self.model):
+        with in_eval(self.model):
             for batch_names, batch in with_progress(found, "embedding images", total):
                 names += batch_names
                 if self._queries is None:
@@ -149,7 +149,7 @@ class ZeroShot:
         logits = tuple(np.concatenate(of_class) for of_class in zip(*logit_parts, strict=True))
         score_BK = class_logits(logits) if logits else image_BD @ self._class_KD.T
         if logits:
-            probability_BK = softmax(score_BK) if self.mode == "single" else 1 / (1 + np.exp(-score_BK))
+            probability_BK = presence(logits, self.mode)
         elif self._absent_KD is None:
             probability_BK = classify(image_BD, self._class_KD, scale)
         else:
@@ -211,18 +211,3 @@ def _opened_graph(graph: Any) -> DiseaseGraph | None:
 
         return DiseaseGraph.load(resolve_path(str(graph)))
     return graph  # type: ignore[no-any-return]
-
-
-class _Eval:
-    """The model in eval mode for a while, then as it was."""
-
-    def __init__(self, model: Any) -> None:
-        self.model, self.training = model, bool(getattr(model, "training", False))
-
-    def __enter__(self) -> None:
-        if self.training:
-            self.model.eval()
-
-    def __exit__(self, *error: object) -> None:
-        if self.training:
-            self.model.train()

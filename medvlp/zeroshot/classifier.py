@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,19 @@ def to_numpy(value: Any) -> Floats:
     if hasattr(value, "detach"):
         value = value.detach().cpu().float().numpy()
     return np.asarray(value, dtype=np.float64)
+
+
+@contextmanager
+def in_eval(model: Any) -> Iterator[None]:
+    """Hold a model in eval mode for a while; then it is as it was."""
+    training = bool(getattr(model, "training", False))
+    if training:
+        model.eval()
+    try:
+        yield
+    finally:
+        if training:
+            model.train()
 
 
 def scale_of(model: Any) -> float:
@@ -134,18 +147,26 @@ def embed_images(model: Any, split: Any, batch_size: int = 64, *, rows: Sequence
     rows = range(len(split)) if rows is None else rows
     by_key = getattr(model, "encode_keys", None)
     parts = []
-    chunks = list(_chunks(rows, batch_size))
     if by_key is not None:
+        chunks = list(_chunks(rows, batch_size))
         for chunk in with_progress(chunks, f"embedding {split.name}", len(chunks)):
             parts.append(to_numpy(by_key([split.keys[row] for row in chunk])))
     else:
-        with closing(_images_ahead(model, split, chunks)) as batches:
-            for images in with_progress(batches, f"embedding {split.name}", len(chunks)):
-                parts.append(to_numpy(model.encode_image(images)))
+        with closing(image_batches(model, split, rows, batch_size)) as batches:
+            parts = [to_numpy(model.encode_image(images)) for images in batches]
     image_ND = np.concatenate(parts) if parts else np.zeros((0, 1))
     if len(image_ND) != len(rows):
         raise DataError(f"{len(image_ND)} embeddings for {len(rows)} images", item=split.name)
     return unit_vectors(image_ND, f"images of {split.name}") if len(image_ND) > 0 else image_ND
+
+
+def image_batches(
+    model: Any, split: Any, rows: Sequence[int], batch_size: int
+) -> Generator[list[Image.Image], None, None]:
+    """Yield rows of a split as images of the model's size, those of the next batch made ready meanwhile."""
+    chunks = list(_chunks(rows, batch_size))
+    with closing(_images_ahead(model, split, chunks)) as batches:
+        yield from with_progress(batches, f"embedding {split.name}", len(chunks))
 
 
 def _chunks(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:

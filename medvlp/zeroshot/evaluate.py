@@ -28,6 +28,7 @@ from medvlp.zeroshot.classifier import (
     scale_of,
     to_numpy,
 )
+from medvlp.zeroshot.existence import ExistenceQueries, chosen_scorer, presence
 from medvlp.zeroshot.prompts import PromptConfig, PromptSet
 from medvlp.zeroshot.questions import ask
 from medvlp.zeroshot.scoring import Scored, System, score_systems
@@ -66,6 +67,9 @@ class EvaluateConfig(Config):
     prompts: PromptConfig = Field(default_factory=PromptConfig, description="How prompts are made.")
     multi_score: Literal["sigmoid", "pairs"] = Field(
         "pairs", description="Multi-label probability: sigmoid of the logit, or presence against absence prompts."
+    )
+    scorer: Literal["auto", "cosine", "decoder"] = Field(
+        "auto", description="Cosines, the model's query decoder, or the decoder where it has one."
     )
     scale: float | None = Field(None, gt=0, le=1000, description="Multiplier of cosines; the model's own by default.")
     specificity: float = Field(0.95, gt=0, lt=1, description="Specificity at which sensitivity is reported.")
@@ -190,6 +194,14 @@ def _zero_shot(
     task: Task,
     development: Task | None,
 ) -> System:
+    if chosen_scorer(config.scorer, model) == "decoder":
+        queries = ExistenceQueries(model, prompts.texts)
+
+        def exists(part: Task) -> Floats:
+            found = queries.of_split(store.split(part.split), part.rows_N.tolist(), config.batch_size)
+            return presence(found, config.mode)
+
+        return System(name, description, exists(task), None if development is None else exists(development))
     scale = scale_of(model) if config.scale is None else config.scale
     class_KD = class_vectors(model, prompts)
     absent_KD = None
@@ -241,6 +253,7 @@ def _model_entry(config: EvaluateConfig, model: Any) -> dict[str, Any]:
         "source": config.checkpoint,
         "weights_sha256": results.weights_digest(model),
         "scale": scale_of(model) if config.scale is None else config.scale,
+        "scorer": chosen_scorer(config.scorer, model),
         "text_truncated_share": None if share is None else float(share),
     }
 

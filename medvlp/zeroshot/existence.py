@@ -6,13 +6,15 @@ Shape legend: B images, K classes, P prompts of a class, Q distinct prompts, I t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from medvlp.errors import ConfigError
 from medvlp.zeroshot.answer import Floats
-from medvlp.zeroshot.classifier import to_numpy
+from medvlp.zeroshot.classifier import image_batches, softmax, to_numpy
+from medvlp.zeroshot.task import Mode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -68,6 +70,38 @@ class ExistenceQueries:
             image_BD = to_numpy(self.model.project_image(pooled_BI))
         logit_BQ = exists_BQ2[..., 1] - exists_BQ2[..., 0]
         return image_BD, [logit_BQ[:, columns] for columns in self.columns]
+
+    def of_split(self, split: Any, rows: Sequence[int], batch_size: int = 64) -> list[Floats]:
+        """Return for each class the logits of presence of its prompts (N, P) in rows of a split, in their order."""
+        with closing(image_batches(self.model, split, rows, batch_size)) as batches:
+            parts = [self(images)[1] for images in batches]
+        if not parts:
+            return [np.zeros((0, len(columns))) for columns in self.columns]
+        return [np.concatenate(of_class) for of_class in zip(*parts, strict=True)]
+
+    def of_mean_image(self, split: Any, rows: Sequence[int], batch_size: int = 64) -> list[Floats]:
+        """Return for each class the logits (1, P) where every place holds its mean over rows of a split."""
+        import torch
+
+        total, count = torch.zeros(()), 0
+        with torch.no_grad(), closing(image_batches(self.model, split, rows, batch_size)) as batches:
+            for images in batches:
+                pixels_BCHW = torch.stack([self.model.preprocess(image) for image in images])
+                tokens_BNI = self.model.image_tokens(pixels_BCHW.to(self.query_QI.device))[1]
+                total, count = total + tokens_BNI.sum(0, keepdim=True).cpu(), count + len(images)
+            mean_1NI = (total / count).to(self.query_QI.device)
+            exists_1Q2 = to_numpy(self.model.decode(self.query_QI, mean_1NI).exists_BQ2)
+        logit_1Q = exists_1Q2[..., 1] - exists_1Q2[..., 0]
+        return [logit_1Q[:, columns] for columns in self.columns]
+
+
+def presence(logits: Sequence[Floats], mode: Mode) -> Floats:
+    """Return probabilities (B, K) from the logits (B, P) of each class's prompts.
+
+    A softmax over the classes where an image has one (``single``), else each class by itself.
+    """
+    logit_BK = class_logits(logits)
+    return softmax(logit_BK) if mode == "single" else 1 / (1 + np.exp(-logit_BK))
 
 
 def class_logits(logits: Sequence[Floats]) -> Floats:

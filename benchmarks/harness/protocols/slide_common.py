@@ -169,7 +169,7 @@ class OpenSlides:
     def values(self, subject: Subject) -> Values:
         """Embed the tiles once per model and cut, and compare them with the prompts."""
         tiles = self.tiles(subject)
-        class_KD = mean_vectors(prompt_vectors(_Texts(subject), self.asked.prompts.texts))
+        class_KD = mean_vectors(prompt_vectors(subject, self.asked.prompts.texts))
         pairs = [pooled_cosines(one.features_NI.astype(np.float64), class_KD) for one in tiles]
         by_tile, by_mean = ([self.asked.merge(pair[place]) for pair in pairs] for place in (0, 1))
         return Values(tiles, by_tile, by_mean, self.settings.scale or subject.scale)
@@ -248,16 +248,6 @@ class OpenSlides:
                        reason=reason)
             )  # fmt: skip
         return tuple(out)
-
-
-@dataclass(frozen=True)
-class _Texts:
-    """A subject as what prompts are embedded with."""
-
-    subject: Subject
-
-    def encode_text(self, texts: list[str]) -> Floats:
-        return np.asarray(self.subject.encode_texts(texts))
 
 
 def untrained(subject: Subject, seed: int) -> Subject | Skipped:

@@ -5,6 +5,7 @@ Shape legend: N scored images, M development images, K classes, P prompts of a c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,16 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from benchmarks.harness.features import features
-from benchmarks.harness.outcome import Floats, Metric, Outcome, Skipped
+from benchmarks.harness.outcome import Metric, Outcome, Skipped
 from benchmarks.harness.protocol import Context, draw_seed
 from benchmarks.harness.protocols import zero_shot_details as detail
 from benchmarks.harness.protocols.zero_shot_metrics import LEAD, score
+from benchmarks.harness.protocols.zero_shot_scorers import Scorer, scorer_of
 from medvlp.config import Config as BaseConfig
 from medvlp.errors import DataError
 from medvlp.io import sha256_json
 from medvlp.zeroshot import floors
-from medvlp.zeroshot.classifier import classify, classify_multi, mean_vectors, prompt_vectors
 from medvlp.zeroshot.evaluate import EvaluateConfig
 from medvlp.zeroshot.prompts import PromptSet, from_config
 from medvlp.zeroshot.questions import Questions, ask_store
@@ -159,18 +159,17 @@ class Question:
         self, subject: Subject, prompts: PromptSet, graph: DiseaseGraph | None, whole: bool = False
     ) -> Outcome | Skipped:
         """Score a model; ``whole`` adds what only a model is asked: prompt draws and shifted images."""
-        texts = self._vectors(subject, prompts)
-        image_ND = self._images(subject, self.asked.task)
-        development = self.asked.development
-        answered = None if development is None else self._answer(subject, self._images(subject, development), texts)
-        system = System(subject.name, "", self._answer(subject, image_ND, texts), answered)
+        scorer = self._scorer(subject, prompts)
+        seen, development = self._look(scorer, self.asked.task), self.asked.development
+        answered = None if development is None else scorer.answer(self._look(scorer, development))
+        system = System(subject.name, "", scorer.answer(seen), answered)
         found = self._outcome(system, graph, prompts)
         if whole and isinstance(found, Outcome):
-            self._add_sensitivity(found, subject, image_ND, texts)
+            self._add_sensitivity(found, scorer, seen, prompts)
             if self.settings.shifts:
                 found.details["shifts"] = detail.shifts(
                     self.asked,
-                    lambda images: self._answer(subject, subject.encode_images(images), texts),
+                    lambda images: scorer.answer(scorer.images(images)),
                     most=self.settings.shift_images,
                     lead=self.lead,
                     num_draws=self.context.num_draws,
@@ -184,11 +183,11 @@ class Question:
         part = self.asked.development or self.asked.tasks["train"]
         if len(part) == 0 or part.split == self.asked.task.split:
             return Skipped("there is no other labelled part to take a mean image from")
-        mean_D = self._images(subject, part).mean(0)
-        if np.linalg.norm(mean_D) < 1e-6:
+        scorer = self._scorer(subject, self.asked.prompts)
+        seen = scorer.mean_image(self.asked.store.split(part.split), part.rows_N.tolist())
+        if seen is None:
             return Skipped("the mean image embedding is zero")
-        mean_1D = (mean_D / np.linalg.norm(mean_D))[None]
-        answer_1K = self._answer(subject, mean_1D, self._vectors(subject, self.asked.prompts))
+        answer_1K = scorer.answer(seen)
         development = self.asked.development
         system = System(
             TEXT_ONLY,
@@ -219,38 +218,27 @@ class Question:
             return Outcome(found.metrics, found.prompts, found.predictions, found.details, (note, *found.limits))
         return found
 
-    def _vectors(self, subject: Subject, prompts: PromptSet) -> tuple[list[Floats], list[Floats] | None]:
-        """Unit vectors (P, D) of each class's prompts, for presence and, where asked for, absence."""
-        texts = _Texts(subject)
-        present = prompt_vectors(texts, prompts.texts)
-        absent = self.asked.needs_absence and self.settings.multi_score == "pairs"
-        if absent and not prompts.absent:
+    def _absent(self, prompts: PromptSet) -> Sequence[Sequence[str]] | None:
+        """Prompts for absence, where presence is measured against it."""
+        if not self.asked.needs_absence or self.settings.multi_score != "pairs":
+            return None
+        if not prompts.absent:
             raise DataError("has no prompts for absence", item=prompts.source, remedy="score with multi_score: sigmoid")
-        return present, prompt_vectors(texts, prompts.absent) if absent else None
+        return prompts.absent
 
-    def _images(self, subject: Subject, part: Task) -> Floats:
-        """Embeddings of a part's images; the whole split is embedded, so that its bits hang on nothing else."""
-        split = self.asked.store.split(part.split)
-        return features(subject, split, None, self.context.folder)[part.rows_N]
+    def _scorer(self, subject: Subject, prompts: PromptSet) -> Scorer:
+        return scorer_of(subject, prompts.texts, self._absent(prompts), self.asked.task.mode, self.context.folder)
 
-    def _answer(self, subject: Subject, image_ND: Floats, texts: tuple[list[Floats], list[Floats] | None]) -> Floats:
-        present, absent = texts
-        class_KD = mean_vectors(present)
-        if self.asked.task.mode == "single":
-            return classify(image_ND, class_KD, subject.scale)
-        absent_KD = None if absent is None else mean_vectors(absent)
-        return classify_multi(image_ND, class_KD, subject.scale, absent_KD=absent_KD, bias=subject.bias)
+    def _look(self, scorer: Scorer, part: Task) -> Any:
+        return scorer.split(self.asked.store.split(part.split), part.rows_N.tolist())
 
-    def _add_sensitivity(
-        self, found: Outcome, subject: Subject, image_ND: Floats, texts: tuple[list[Floats], list[Floats] | None]
-    ) -> None:
-        if self.settings.prompt_draws == 0 or all(len(prompt_PD) == 1 for prompt_PD in texts[0]):
+    def _add_sensitivity(self, found: Outcome, scorer: Scorer, seen: Any, prompts: PromptSet) -> None:
+        if self.settings.prompt_draws == 0 or all(len(texts) == 1 for texts in prompts.texts):
             return
-        rng, answers = np.random.default_rng([self.draw_seed, 1]), []
+        rng, answers, absent = np.random.default_rng([self.draw_seed, 1]), [], self._absent(prompts)
         for _ in range(self.settings.prompt_draws):
-            drawn = [None if side is None else [v[[rng.integers(len(v))]] for v in side] for side in texts]
-            assert drawn[0] is not None
-            answers.append(self._answer(subject, image_ND, (drawn[0], drawn[1])))
+            chosen = [[int(rng.integers(len(texts))) for texts in side] for side in (prompts.texts, absent or ())]
+            answers.append(scorer.answer(seen, (chosen[0], chosen[1])))
         found.details["prompt_sensitivity"] = detail.sensitivity(self.asked.task, answers, self.lead)
 
     @property
@@ -316,13 +304,6 @@ class Question:
 def _permuted_graph(graph: DiseaseGraph, seed: int) -> DiseaseGraph:
     """Rewiring tens of thousands of concepts takes seconds, and every task and model asks for the same."""
     return graph.permuted(seed)
-
-
-class _Texts:
-    """A subject's text side in the shape that the prompt functions of ``medvlp.zeroshot`` take."""
-
-    def __init__(self, subject: Subject) -> None:
-        self.encode_text = subject.encode_texts
 
 
 def _told(prompts: PromptSet) -> dict[str, Any]:
