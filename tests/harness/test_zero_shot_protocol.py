@@ -4,16 +4,19 @@ import json
 
 import numpy as np
 import pytest
+from tiny_models import tiny_model
 
 from benchmarks.harness.outcome import Outcome, Skipped
 from benchmarks.harness.protocol import Context
 from benchmarks.harness.protocols import zero_shot
-from benchmarks.harness.subjects import ModelEntry, open_subject
+from benchmarks.harness.subjects import ModelEntry, Subject, open_subject
 from benchmarks.harness.task import TaskConfig
 from medvlp.data.pairs import PairsStore
+from medvlp.fusion.query_decoder import QueryDecoder
 from medvlp.knowledge.graph import DiseaseGraph
 from medvlp.metrics import classification, hierarchy
 from medvlp.zeroshot.evaluate import EvaluateConfig, evaluate
+from medvlp.zeroshot.existence import ExistenceQueries
 from medvlp.zeroshot.prompts import PromptConfig
 
 
@@ -182,3 +185,23 @@ def test_subgroups_and_shifts(world, subject, tmp_path):
     assert shifts["num"] == 10
     assert set(shifts["shifts"]) == {"stain", "jpeg", "blur", "contrast", "noise"}
     assert list(shifts["shifts"]["blur"]["score"]) == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("mode", ["single", "multi"])
+def test_a_model_with_a_decoder_is_asked_through_it(world, tmp_path, mode):
+    model = tiny_model(world / "bert", decoder=QueryDecoder.Config(width=16, layers=1, heads=2, between_queries=False))
+    decoder = Subject.of(model.eval(), "decoder")
+    question = ask(world, tmp_path, mode=mode)
+    found = question.score(decoder, 0)
+    split, texts_K = question.asked.store.split("test"), question.asked.prompts.texts
+    images = [split[int(row)].image for row in question.asked.task.rows_N]
+    logits = ExistenceQueries(model, texts_K)(images)[1]
+    logit_NK = np.stack([logit_NP.mean(1) for logit_NP in logits], 1)
+    power_NK = np.exp(logit_NK)
+    expected = power_NK / power_NK.sum(1, keepdims=True) if mode == "single" else 1 / (1 + np.exp(-logit_NK))
+    assert np.allclose(found.predictions["probability"], expected, atol=1e-5)
+    assert found.details["prompt_sensitivity"]["num_draws"] == 4
+    blind = question.floor("text-only", decoder, 0).predictions["probability"]
+    assert np.allclose(blind, blind[0])
+    assert not np.allclose(blind[0], expected[0], atol=1e-4)
+    assert np.isfinite(question.floor("untrained", decoder, 0).predictions["probability"]).all()

@@ -213,3 +213,23 @@ def test_the_text_tower_that_learns_is_asked_in_each_step(place, bert):
         text = recipe.model.eval().text_features(*recipe.model.tokenize([t[0] for t in ENTITIES.values()]))
         seen = Seen(None, None, None, None, None, {}, None, recipe.module._pooled_text)
         torch.testing.assert_close(heads.queries(seen), text, atol=1e-5, rtol=1e-4)
+
+
+def test_devides_descriptions_go_where_a_class_that_is_asked_goes(place, bert):
+    recipe = recipe_of(config_of(place, bert, "devide"))
+    model, heads = recipe.model.eval(), recipe.objective.heads
+    assert [name for name, _ in heads.named_parameters()] == ["bias_Q"]
+    seen = Seen(None, None, None, None, None, {}, None, None, project_text=model.project_text)
+    with torch.no_grad():
+        description_ED = heads(seen)["devide.description_ED"]
+    asked = model.encode_text([ENTITIES[name][0] for name in ENTITIES])
+    near = description_ED @ asked.T
+    assert near.max(0).values.allclose(torch.ones(len(ENTITIES)), atol=1e-5)
+    apart = METHODS["devide"].model_copy(update={"projection": "own"})
+    own = AlignRecipe(
+        asking_config(place, bert, apart, freeze=Freezing(always=["text_tower"])),
+        make_fabric(recipe.config),
+        None,
+        False,
+    )
+    assert {name for name, _ in own.objective.heads.named_parameters()} == {"bias_Q", "layer.weight", "layer.bias"}
