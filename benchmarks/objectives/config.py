@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from medvlp.config import Config
+from medvlp.training.report_pairs import ReportsHoldout
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$")]
 Knowledge = Literal["real", "permuted", "none"]
@@ -43,12 +44,43 @@ class Method(Config):
     set: list[str] = Field([], description="Overrides `a.b=c` of that config, after the table's.")
 
 
+class Codes(Config):
+    """Findings of reports as people coded them: headings with qualifiers behind slashes, parted by semicolons."""
+
+    column: str = Field("mesh_major", description="Column of the reports' table.")
+    normal: str = Field("normal", description="The code of a report without findings, which is not asked for.")
+    not_coded: str = Field("No Indexing", description="The code of reports that nobody coded; they are left out.")
+    left_out: list[str] = Field([], description="Headings that are no findings.")
+    fewest: int = Field(10, ge=1, description="Held-out reports a heading must have.")
+
+
+class TextMethod(Config):
+    """A recipe that learns from texts alone."""
+
+    title: str = Field(description="Row of the table.")
+    knowledge: str = Field(description="Config of kind `knowledge` with `reports`.")
+    set: list[str] = Field([], description="Overrides `a.b=c` of that config.")
+
+
+class TextSet(Config):
+    """Reports without images."""
+
+    title: str = Field(description="Heading in the table.")
+    reports: str = Field(description="Config of kind `reports`, with a table as its source.")
+    set: list[str] = Field([], description="Overrides `a.b=c` of that config.")
+    already_deidentified: bool = Field(False, description="The user's word that its texts hold no identifying data.")
+    holdout: ReportsHoldout = Field(ReportsHoldout(), description="Reports that are asked about.")
+    codes: Codes = Field(Codes(), description="What people found in them.")
+    methods: dict[Name, TextMethod] = Field(min_length=1, description="Recipes by short name.")
+
+
 class ObjectiveTableConfig(Config):
     """The table; see ``configs/objective_table.yaml``."""
 
     kind: Literal["objective_table"] = Field("objective_table", description="Which schema this file follows.")
     graph: str = Field(description="Config of kind `graph`.")
     sets: dict[Name, TableSet] = Field(min_length=1, description="Sets by short name, in the order of the table.")
+    texts: dict[Name, TextSet] = Field({}, description="Reports without images by short name, after the sets.")
     align_set: list[str] = Field([], description="Overrides of every alignment, before the method's own.")
     methods: dict[Name, Method] = Field(min_length=1, description="Methods by short name, in the order of the table.")
     arms: list[Knowledge] = Field(["real", "permuted", "none"], min_length=1, description="Kinds of knowledge.")
@@ -66,6 +98,8 @@ class ObjectiveTableConfig(Config):
             for method in one.methods or ():
                 if method not in self.methods:
                     raise ValueError(f"set {name} names the method {method!r}, which methods does not have")
+        if both := sorted(self.sets.keys() & self.texts.keys()):
+            raise ValueError(f"{both[0]} names both a set and texts")
         for what, values in (("seed", self.seeds), ("arm", self.arms)):
             if len(set(values)) != len(values):
                 raise ValueError(f"one {what} comes twice, which would count one run as two")
@@ -73,5 +107,12 @@ class ObjectiveTableConfig(Config):
 
     def methods_of(self, set_name: str) -> list[str]:
         """Return the methods that run on a set, in the order of the table."""
+        if set_name in self.texts:
+            return list(self.texts[set_name].methods)
         wanted = self.sets[set_name].methods
         return [name for name in self.methods if wanted is None or name in wanted]
+
+    def title_of(self, set_name: str, method: str) -> str:
+        """Return a method's row."""
+        found = self.texts[set_name].methods[method] if set_name in self.texts else self.methods[method]
+        return found.title

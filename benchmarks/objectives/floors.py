@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from benchmarks.objectives.sets import Prepared
     from medvlp.data.pairs import PairsSplit
 
+FLOOR = "histograms, prior maps"
+
 
 def floor_answers(prepared: Prepared) -> dict[str, Any]:
     """Return what the floors say, in the form of :func:`benchmarks.objectives.ask.answer`."""

@@ -17,7 +17,9 @@ from benchmarks.objectives.ask import OWN
 from benchmarks.objectives.config import ObjectiveTableConfig
 from benchmarks.objectives.run import Done
 from benchmarks.objectives.sets import SEEN, UNSEEN, Prepared
+from benchmarks.objectives.texts import PreparedTexts, own_cases, right_answers
 from benchmarks.simulation.questions import Question
+from medvlp.data.batch import SWAPS
 from medvlp.metrics import bootstrap, curves
 from medvlp.metrics._weighted import nanmean_columns
 from medvlp.metrics.chance import RandomOrder
@@ -65,8 +67,10 @@ class Score:
     chance: float | None = None
 
 
-def scores_of(prepared: Prepared) -> list[Score]:
+def scores_of(prepared: Prepared | PreparedTexts) -> list[Score]:
     """Return the scores a set has, in the order of the table."""
+    if isinstance(prepared, PreparedTexts):
+        return _of_reports(prepared)
     out = []
     for question in prepared.questions:
         name, title = _AUROC[question.name]
@@ -136,20 +140,20 @@ def _of_classes(prepared: Prepared, question: Question, name: str, title: str, w
         if found is None:
             return None
         score_NK = np.array(found, dtype=np.float64)[:, columns]
-        return lambda weight: _macro(question, score_NK, weight)
+        return partial(_macro, question.present_NK, question.counts_NK, score_NK)
 
     return Score(name, title, prepared.cases, of, CHANCE)
 
 
-def _macro(question: Question, score_NK: Any, weight: Any) -> Any:
-    """AUROC of each class among the images that count for it, mean over the classes where it is defined."""
+def _macro(present_NK: Any, counts_NK: Any, score_NK: Any, weight: Any) -> Any:
+    """AUROC of each class among the samples that count for it, mean over the classes where it is defined."""
     out = []
     for column in range(score_NK.shape[1]):
-        rows = np.flatnonzero(question.counts_NK[:, column])
+        rows = np.flatnonzero(counts_NK[:, column])
         chosen = np.ones((1, len(rows))) if weight is None else weight[:, rows]
         score_N = score_NK[rows, column]
         known = not np.isnan(score_N).any()  # a floor may not know a class
-        truth_N = question.present_NK[rows, column]
+        truth_N = present_NK[rows, column]
         out.append(curves.auroc(truth_N, score_N, chosen) if known else np.full(len(chosen), np.nan))
     mean_S = nanmean_columns(np.stack(out, 1))
     return mean_S[0] if weight is None else mean_S
@@ -160,23 +164,55 @@ def _of_texts(prepared: Prepared) -> list[Score]:
     assert gallery is not None, "asked for by the caller"
     cases = [prepared.cases[row] for row in gallery.rows_R]
     luck = RandomOrder(gallery.own_RG.sum(1), len(gallery.texts))
+    return _of_ranks("image_to_text", "image → text", cases, luck, ("recall_at_5", "mrr"))
 
-    def ranks(record: Record) -> Any:
+
+def _of_ranks(key: str, title: str, cases: list[str], luck: RandomOrder, names: tuple[str, str]) -> list[Score]:
+    """R@5 and MRR of the ranks that records hold under a key."""
+
+    def of(score: Callable[[Any, Any], Any], record: Record) -> Statistic | None:
         found = record.get("ranks")
-        return None if found is None else np.array(found["image_to_text"], dtype=np.float64)
+        return None if found is None else partial(score, np.array(found[key], dtype=np.float64))
 
-    def recall(record: Record) -> Statistic | None:
-        rank_R = ranks(record)
-        return None if rank_R is None else lambda weight: recall_at(rank_R, AT, weight)
+    recall, reciprocal = (
+        partial(of, lambda rank_R, weight: recall_at(rank_R, AT, weight)),
+        partial(of, mean_reciprocal_rank),
+    )
+    return [
+        Score(names[0], f"R@{AT}, {title}", cases, recall, float(luck.recall_at(AT))),
+        Score(names[1], f"MRR, {title}", cases, reciprocal, float(luck.mean_reciprocal_rank())),
+    ]
 
-    def reciprocal(record: Record) -> Statistic | None:
-        rank_R = ranks(record)
-        return None if rank_R is None else lambda weight: mean_reciprocal_rank(rank_R, weight)
+
+def _of_reports(prepared: PreparedTexts) -> list[Score]:
+    asked, cases, right = prepared.asked, own_cases(prepared), right_answers(prepared)
+    every_NK = np.ones_like(asked.truth_NK)
+
+    def of(wording: str, record: Record) -> Statistic:
+        return partial(_macro, asked.truth_NK, every_NK, np.array(record["scores"][wording], dtype=np.float64))
 
     return [
-        Score(f"recall_at_{AT}", f"R@{AT}, image → text", cases, recall, float(luck.recall_at(AT))),
-        Score("mrr", "MRR, image → text", cases, reciprocal, float(luck.mean_reciprocal_rank())),
-    ]
+        Score("auroc", "AUROC, coded findings by name", cases["codes"], partial(of, "name"), CHANCE),
+        Score("auroc_stated", "AUROC, coded findings by statement", cases["codes"], partial(of, "stated"), CHANCE),
+        *_of_ranks("sentence", "statement → sentence", cases["sentence"], RandomOrder(*right["sentence"]),
+                   ("recall_at_5", "mrr")),
+        *_of_ranks("impression", "findings → impression", cases["impression"], RandomOrder(*right["impression"]),
+                   ("recall_impression", "mrr_impression")),
+        *_of_swaps(prepared, cases["swaps"]),
+    ]  # fmt: skip
+
+
+def _of_swaps(prepared: PreparedTexts, cases: list[str]) -> list[Score]:
+    """All swapped sentences together, and each kind that there is."""
+    kinds = [one.kind for one in prepared.asked.swaps]
+
+    def of(kind: str | None, record: Record) -> Statistic:
+        below_S = np.array(record["swaps"]["below"], dtype=np.float64)
+        return partial(mean_over_images, np.where([kind in (None, one) for one in kinds], below_S, np.nan))
+
+    out = [Score("consistency", "swapped sentences below", cases, partial(of, None), CHANCE)]
+    known = [kind for kind in SWAPS if kind in kinds]
+    return out + [Score(f"consistency_{kind}", kind, cases, partial(of, kind), CHANCE) for kind in known]
 
 
 def _mean(record: Record, part: str, key: str) -> Statistic | None:

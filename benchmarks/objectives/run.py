@@ -22,15 +22,17 @@ from benchmarks.common.graphs import build_graph
 from benchmarks.common.records import console, once
 from benchmarks.objectives.ask import answer
 from benchmarks.objectives.config import Knowledge, ObjectiveTableConfig
-from benchmarks.objectives.floors import floor_answers
+from benchmarks.objectives.floors import FLOOR, floor_answers
 from benchmarks.objectives.memory import TextMemory
 from benchmarks.objectives.sets import Prepared, prepare_set
+from benchmarks.objectives.texts import PreparedTexts, prepare_texts, text_floors, text_record, text_settings
 from benchmarks.objectives.train import settings_of, train
 from medvlp import __version__
 from medvlp.errors import ConfigError
 from medvlp.io import read_json, sha256_json
 from medvlp.knowledge.graph import DiseaseGraph
 from medvlp.training.align import AlignConfig
+from medvlp.training.knowledge import KnowledgeConfig
 
 FORMAT = "medvlp-objectives-1"
 
@@ -52,10 +54,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Done:
-    """What there is of one set: its floors, and the records of cells by method, arm and seed."""
+    """What there is of one set: its floors by title, and the records of cells by method, arm and seed."""
 
-    prepared: Prepared
-    floors: dict[str, Any]
+    prepared: Prepared | PreparedTexts
+    floors: dict[str, dict[str, Any]]
     records: dict[tuple[str, str, int], dict[str, Any]]
 
 
@@ -70,22 +72,27 @@ class Worker:
     def __init__(self, config: ObjectiveTableConfig, out: Path) -> None:
         torch.set_num_threads(1)
         self.config, self.out, self.memory = config, out, TextMemory()
-        self._sets: dict[str, Prepared] = {}
+        self._sets: dict[str, Prepared | PreparedTexts] = {}
         self._graph: tuple[Path, DiseaseGraph] | None = None
 
-    def set(self, name: str) -> Prepared:
+    def set(self, name: str) -> Prepared | PreparedTexts:
         """Return a set, made at the first call of the first process."""
         if name not in self._sets:
             if self._graph is None:
                 folder = build_graph(self.config.graph, self.out)
                 self._graph = folder, DiseaseGraph.load(folder)
             folder, graph = self._graph
-            self._sets[name] = prepare_set(self.config, name, graph, folder, self.out / "sets")
+            if name in self.config.texts:
+                self._sets[name] = prepare_texts(self.config, name, folder, graph.digest, self.out / "sets")
+            else:
+                self._sets[name] = prepare_set(self.config, name, graph, folder, self.out / "sets")
         return self._sets[name]
 
-    def settings(self, cell: Cell) -> AlignConfig:
+    def settings(self, cell: Cell) -> AlignConfig | KnowledgeConfig:
         """Return the recipe of a cell."""
         prepared, cache = self.set(cell.set_name), self.out / "features"
+        if isinstance(prepared, PreparedTexts):
+            return text_settings(prepared, cell.method, cell.arm, cell.seed)
         return settings_of(self.config, prepared, cell.method, cell.arm, cell.seed, cache)
 
     def file(self, cell: Cell) -> Path:
@@ -95,16 +102,21 @@ class Worker:
     def identity(self, cell: Cell) -> list[Any]:
         """Return what a record depends on, paths replaced by what lies there."""
         prepared = self.set(cell.set_name)
-        plain = self.settings(cell).model_dump(mode="json", exclude={"data", "graph", "entities", "cache"})
+        paths = {"data", "graph", "entities", "cache", "reports"}
+        plain = self.settings(cell).model_dump(mode="json", exclude=paths)
         return [FORMAT, __version__, prepared.digest, plain]
 
     def do(self, cell: Cell) -> dict[str, Any]:
         """Train and ask a cell, or find it done; return its record."""
 
         def work() -> dict[str, Any]:
-            settings = self.settings(cell)
-            trained = train(settings, self.out / "runs" / cell.name, self.memory)
-            return {"cost": trained.cost, **answer(trained, settings, self.set(cell.set_name))}
+            settings, prepared, folder = self.settings(cell), self.set(cell.set_name), self.out / "runs" / cell.name
+            if isinstance(prepared, PreparedTexts):
+                assert isinstance(settings, KnowledgeConfig), "the recipe of a set of texts"
+                return text_record(prepared, settings, folder)
+            assert isinstance(settings, AlignConfig), "the recipe of a set of images"
+            trained = train(settings, folder, self.memory)
+            return {"cost": trained.cost, **answer(trained, settings, prepared)}
 
         return once(self.file(cell), self.identity(cell), work, say=False)
 
@@ -116,11 +128,14 @@ class Worker:
         record = read_json(file)
         return record if record.get("digest") == sha256_json(self.identity(cell)) else None
 
-    def floors(self, name: str) -> dict[str, Any]:
-        """Return what a set's floors say, made once."""
-        prepared = self.set(name)
-        identity = [FORMAT, __version__, prepared.digest]
-        return once(self.out / "cells" / f"{name}-floors.json", identity, lambda: floor_answers(prepared), say=False)
+    def floors(self, name: str) -> dict[str, dict[str, Any]]:
+        """Return what a set's floors say by their titles, made once."""
+        prepared, file = self.set(name), self.out / "cells" / f"{name}-floors.json"
+        identity: list[Any] = [FORMAT, __version__, prepared.digest]
+        if isinstance(prepared, PreparedTexts):
+            identity.append(prepared.start().model_dump(mode="json"))
+            return dict(once(file, identity, lambda: {"floors": text_floors(prepared)}, say=False)["floors"])
+        return {FLOOR: once(file, identity, lambda: floor_answers(prepared), say=False)}
 
 
 def cells_of(config: ObjectiveTableConfig, only: Sequence[str] = ()) -> list[Cell]:
@@ -136,7 +151,7 @@ def cells_of(config: ObjectiveTableConfig, only: Sequence[str] = ()) -> list[Cel
     cells = [
         Cell(set_name, method, arm, seed)
         for seed in config.seeds
-        for set_name in config.sets
+        for set_name in (*config.sets, *config.texts)
         for method in config.methods_of(set_name)
         for arm in config.arms
     ]

@@ -164,14 +164,14 @@ def prepare_set(
     settings = config.sets[name]
     folders = {part: out / name / part for part in ("images", "entities", "graph")}
     for part, work in (("images", _images), ("entities", _entities)):
-        work(settings, folders, graph_folder, graph.digest, _missing(folders[part]))
+        work(settings, folders, graph_folder, graph.digest, missing(folders[part]))
     store, entities = PairsStore.load(folders["images"]), Entities.load(folders["entities"])
 
     def cut() -> dict[str, Any]:
         near(graph, store).save(folders["graph"], overwrite=True)
         return {}
 
-    once(_record(folders["graph"]), [__version__, graph.digest, store.digest], cut)
+    once(record_of(folders["graph"]), [__version__, graph.digest, store.digest], cut)
     found = simulated(store) if settings.simulation is not None else labelled(store, settings)
     labels, kinds, names, asked = found
     digest = DiseaseGraph.load(folders["graph"]).digest
@@ -193,15 +193,16 @@ def near(graph: DiseaseGraph, store: PairsStore) -> DiseaseGraph:
     return graph.subset(kept)
 
 
-def _record(folder: Path) -> Path:
+def record_of(folder: Path) -> Path:
+    """Return the record of the work that made a folder."""
     return folder.with_name(f"{folder.name}.json")
 
 
-def _missing(folder: Path) -> Path:
+def missing(folder: Path) -> Path:
     """Forget the record of a folder that is gone; return the record's file."""
     if not folder.is_dir():
-        _record(folder).unlink(missing_ok=True)
-    return _record(folder)
+        record_of(folder).unlink(missing_ok=True)
+    return record_of(folder)
 
 
 def _images(settings: TableSet, folders: Mapping[str, Path], graph: Path, graph_digest: str, record: Path) -> None:

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.knowledge.statistics import verdict
-from benchmarks.objectives.config import ObjectiveTableConfig
+from benchmarks.objectives.config import ObjectiveTableConfig, TableSet
 from benchmarks.objectives.measure import Measurer, Score, measured, scores_of
 from benchmarks.objectives.run import Done
+from benchmarks.objectives.sets import Prepared
+from benchmarks.objectives.texts import PreparedTexts, text_facts
 from data_prep.simulation.simulate import WARNING
 from medvlp import __version__
 from medvlp.metrics.paired import ALPHA, Difference, Measured, difference, holm
 
-FORMAT = "medvlp-objective-table-1"
+FORMAT = "medvlp-objective-table-2"
 MARK = "objectives"
 REAL = "real"
 COSTS = {
@@ -58,19 +60,20 @@ def _set(config: ObjectiveTableConfig, name: str, done: Done) -> dict[str, Any]:
     for method in config.methods_of(name):
         for arm in config.arms:
             if seeds := measure.seeds(config, method, arm):
-                rows.append(_row(config, measure, method, arm, seeds, scores))
+                rows.append(_row(config, measure, config.title_of(name, method), method, arm, seeds, scores))
         for control in config.arms:
             if control != REAL and (seeds := measure.seeds(config, method, REAL, control)):
-                differences += _gains(config, measure, method, control, seeds, scores)
-    floors = {score.name: _score(measured(score, [done.floors], config.num_draws)) for score in scores}
+                title = config.title_of(name, method)
+                differences += _gains(config, measure, title, method, control, seeds, scores)
+    floors = {
+        title: {score.name: _score(measured(score, [record], config.num_draws)) for score in scores}
+        for title, record in done.floors.items()
+    }
+    texts = isinstance(prepared, PreparedTexts)
     return {
         "set": name,
-        "title": config.sets[name].title,
-        "warning": WARNING if config.sets[name].simulation is not None else None,
-        "data_sha256": prepared.store.digest,
-        "entities_sha256": prepared.entities.digest,
-        "num_train": len(prepared.store.split("train")),
-        "classes": list(prepared.labels),
+        "title": config.texts[name].title if texts else config.sets[name].title,
+        **(text_facts(prepared) if isinstance(prepared, PreparedTexts) else _facts(prepared, config.sets[name])),
         "scores": [
             {"name": s.name, "title": s.title, "num": len(s.cases), "num_cases": len(set(s.cases)), "chance": s.chance}
             for s in scores
@@ -81,9 +84,22 @@ def _set(config: ObjectiveTableConfig, name: str, done: Done) -> dict[str, Any]:
     }
 
 
+def _facts(prepared: Prepared, settings: TableSet) -> dict[str, Any]:
+    return {
+        "warning": WARNING if settings.simulation is not None else None,
+        "notes": [],
+        "data_sha256": prepared.store.digest,
+        "entities_sha256": prepared.entities.digest,
+        "num_train": len(prepared.store.split("train")),
+        "unit": "images",
+        "classes": list(prepared.labels),
+    }
+
+
 def _row(
     config: ObjectiveTableConfig,
     measure: Measurer,
+    title: str,
     method: str,
     arm: str,
     seeds: tuple[int, ...],
@@ -93,7 +109,7 @@ def _row(
     costs = {key: [record["cost"][key] for record in records] for key in COSTS}
     return {
         "method": method,
-        "title": config.methods[method].title,
+        "title": title,
         "arm": arm,
         "num_seeds": len(seeds),
         "by": records[0]["by"],
@@ -106,6 +122,7 @@ def _row(
 def _gains(
     config: ObjectiveTableConfig,
     measure: Measurer,
+    title: str,
     method: str,
     control: str,
     seeds: tuple[int, ...],
@@ -121,7 +138,7 @@ def _gains(
             out.append(
                 {
                     "method": method,
-                    "title": config.methods[method].title,
+                    "title": title,
                     "score": score.name,
                     "score_title": score.title,
                     "control": control,
@@ -173,8 +190,9 @@ def _of_set(one: Mapping[str, Any], num_seeds: int) -> list[str]:
     looks = [s for s in used if s["name"].startswith(_LOOKS)]
     others = [s for s in used if s not in looks]
     counted = ", ".join(f"{s['title']}: {s['num']}" for s in used if s["name"] in ("auroc", "recall_at_5", "pointing"))
-    head = f"{one['num_train']} training images; {counted}, {used[0]['num_cases'] if used else 0} cases."
+    head = f"{one['num_train']} training {one['unit']}; {counted}, {used[0]['num_cases'] if used else 0} cases."
     warning = f" {one['warning'][:1].upper()}{one['warning'][1:]}." if one["warning"] else ""
+    warning += "".join(f" {note}" for note in one["notes"])
     out = ["", f"### {one['title']}", "", f"{head}{warning}", "", *_scores(one, looks, {}, num_seeds), ""]
     costs = {key: COSTS[key] for key in ("processor_seconds_per_step", "peak_mib", "steps", "texts")}
     return [*out, *_scores(one, others, costs, num_seeds), "", *_judged(one)]
@@ -187,8 +205,8 @@ def _scores(
     lines = [_line(head), "|---" * len(head) + "|"]
     luck = ["" if s["chance"] is None else f"{s['chance']:.3f}" for s in columns]
     lines.append(_line(["luck", "", *luck, *("" for _ in costs)]))
-    floors = [_range(one["floors"].get(s["name"])) for s in columns]
-    lines.append(_line(["histograms, prior maps", "", *floors, *("" for _ in costs)]))
+    for title, found in one["floors"].items():
+        lines.append(_line([title, "", *(_range(found.get(s["name"])) for s in columns), *("" for _ in costs)]))
     for row in one["rows"]:
         values = [_range(row["scores"][s["name"]]) for s in columns]
         arm = row["arm"] if row["num_seeds"] == num_seeds else f"{row['arm']} ({row['num_seeds']} of {num_seeds} seeds)"

@@ -23,6 +23,7 @@ from medvlp.training import align
 from medvlp.training.align import AlignConfig, AlignRecipe
 from medvlp.training.checkpoint import Checkpoints
 from medvlp.training.loop import Engine, make_fabric
+from medvlp.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -88,7 +89,7 @@ def train(settings: AlignConfig, run: Path, memory: TextMemory) -> Trained:
 
     Args:
         settings: The recipe.
-        run: Folder for what a failed run has to say; it goes when the run is done.
+        run: Folder as in :func:`timed_steps`.
         memory: Texts that frozen towers have met.
     """
     align.check(settings)
@@ -96,6 +97,19 @@ def train(settings: AlignConfig, run: Path, memory: TextMemory) -> Trained:
     recipe = _FrozenOnce(settings, fabric, None, use_cache=settings.cached_features)
     if "text_tower" in settings.freeze.always:
         memory.attach(recipe.model.text)
+    cost = timed_steps(recipe, fabric, run)
+    return Trained(recipe.model.eval(), recipe.module.heads, cost)
+
+
+def timed_steps(recipe: Recipe, fabric: Any, run: Path) -> dict[str, Any]:
+    """Take all steps of a run without a checkpoint or validation; return what they cost.
+
+    Args:
+        recipe: What is trained.
+        fabric: Where.
+        run: Folder for what a failed run has to say; it goes when the run is done.
+    """
+    settings = recipe.config
     engine = Engine(recipe, fabric)
     engine.setup(None, Checkpoints(run, settings.checkpoint))
     run.mkdir(parents=True, exist_ok=True)
@@ -125,7 +139,7 @@ def train(settings: AlignConfig, run: Path, memory: TextMemory) -> Trained:
         "parameters_trained": sum(p.numel() for p in recipe.module.parameters() if p.requires_grad),
     }
     shutil.rmtree(run)
-    return Trained(recipe.model.eval(), recipe.module.heads, cost)
+    return cost
 
 
 def _one(batch: Any) -> Iterator[Any]:

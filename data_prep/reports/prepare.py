@@ -18,6 +18,7 @@ from data_prep.reports.tables import join_tables, mention_row, triplet_row, writ
 from data_prep.text.mentions import GraphLinker, Mention, annotate
 from data_prep.text.relation import DependencyRelation, Relation, window_relation
 from data_prep.text.sections import SectionKind, split_sections
+from data_prep.text.sentences import sentences
 from data_prep.text.triplets import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 from data_prep.text.triplets.extract import Triplet, triplets
 from data_prep.text.triplets.radgraph import radgraph_triplets
@@ -272,12 +273,17 @@ def _write_shard(part: Path, reports: list[Report], reader: Reader) -> None:
         done = reader.read(report, counts)
         if done is None:
             continue
-        sections = [{"kind": s.kind.value, "start": s.start, "end": s.end} for s in split_sections(done.text)]
+        sections = split_sections(done.text)
         rows["reports"].append(
             {
                 "report": done.key,
                 "text": done.text,
-                "sections": sections,
+                "sections": [{"kind": s.kind.value, "start": s.start, "end": s.end} for s in sections],
+                "sentences": [
+                    {"section": section.kind.value, "start": start, "end": end}
+                    for section in sections
+                    for start, end in sentences(done.text, section.start, section.end)
+                ],
                 "num_mentions": len(done.mentions),
                 "num_triplets": len(done.triplets),
             }

@@ -23,6 +23,7 @@ REPORTS = pa.schema(
         "report": pa.string(),
         "text": pa.string(),
         "sections": pa.list_(pa.struct({"kind": pa.string(), "start": pa.int32(), "end": pa.int32()})),
+        "sentences": pa.list_(pa.struct({"section": pa.string(), "start": pa.int32(), "end": pa.int32()})),
         "num_mentions": pa.int32(),
         "num_triplets": pa.int32(),
     }

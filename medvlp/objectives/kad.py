@@ -72,6 +72,10 @@ class KadPairObjective(nn.Module):
         name: Literal["kad_pairs"] = Field(default="kad_pairs", description="Selects KAD's contrast of text pairs.")
         definitions: bool = Field(default=True, description="Draw pairs of name and definition.")
         triples: bool = Field(default=True, description="Draw pairs of two parts of a triple and the third.")
+        reports: bool = Field(
+            default=True,
+            description="Draw pairs of what a sentence says and the sentence, where the run names reports.",
+        )
 
     needs = frozenset({"text_owner_M", "group_B", "text_aspect_M"})
 

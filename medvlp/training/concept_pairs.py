@@ -1,6 +1,7 @@
 """Pairs of texts about one concept, from edges and definitions of a graph: what KAD's first stage reads.
 
-Source: Zhang et al. 2023 (KAD), knowledge encoder. Rows are rows of the graph.
+Source: Zhang et al. 2023 (KAD), knowledge encoder. Rows are rows of the graph; statements of reports
+(``medvlp.training.report_pairs``) have rows after the last of them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
     from medvlp.training.concept_texts import ConceptTexts
     from medvlp.training.entity_texts import Knowledge
+    from medvlp.training.report_pairs import ReportPairs
 
 SEPARATOR = " [SEP] "
 _DEFINITIONS = 19  # random stream of the control
@@ -40,6 +42,7 @@ class ConceptPairs:
         seed: Decides the control.
         triples: Use edges.
         definitions: Use definitions.
+        reports: Further pairs, of reports, or none.
 
     Raises:
         GraphError: If that leaves no pair.
@@ -54,7 +57,9 @@ class ConceptPairs:
         *,
         triples: bool = True,
         definitions: bool = True,
+        reports: ReportPairs | None = None,
     ) -> None:
+        self.reports = reports
         self.names, self.bare = texts.names, knowledge == "none"
         self.edges: list[tuple[int, str, int]] = []
         if triples:
@@ -79,14 +84,14 @@ class ConceptPairs:
             raise GraphError("has neither an edge nor a definition to learn from", item="graph")
 
     def __len__(self) -> int:
-        """Return the number of edges and definitions."""
-        return len(self.edges) + len(self.definitions)
+        """Return the number of edges, definitions and sentences of reports."""
+        return len(self.edges) + len(self.definitions) + (0 if self.reports is None else len(self.reports))
 
     def draw(self, number: int, rng: np.random.Generator) -> Pair:
         """Return a pair.
 
         Args:
-            number: Edges first, then definitions.
+            number: Edges first, then definitions, then sentences of reports.
             rng: Decides which end of an edge answers, at even odds: ``head [SEP] relation`` or ``relation [SEP] tail``.
         """
         if number < len(self.edges):
@@ -97,7 +102,11 @@ class ConceptPairs:
             if asks_tail:
                 return Pair(self._name(head) + SEPARATOR + relation, self._name(tail), tail)
             return Pair(relation + SEPARATOR + self._name(tail), self._name(head), head)
-        row, text = self.definitions[number - len(self.edges)]
+        number -= len(self.edges)
+        if number >= len(self.definitions):
+            assert self.reports is not None, "a number beyond the last pair"
+            return self.reports.draw(number - len(self.definitions))
+        row, text = self.definitions[number]
         return self._names(row, rng) if self.bare else Pair(self._name(row), text, row)
 
     def _name(self, row: int) -> str:

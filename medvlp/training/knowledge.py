@@ -35,6 +35,7 @@ from medvlp.training.concept_texts import ConceptTexts, Siblings, Views
 from medvlp.training.loop import fit, make_fabric
 from medvlp.training.name_retrieval import evaluate_names
 from medvlp.training.optim import OptimizerConfig
+from medvlp.training.report_pairs import ReportPairs, Reports, ReportsHoldout, read_reports
 from medvlp.training.resume import identity
 from medvlp.training.settings import HARMLESS, RunConfig
 
@@ -68,6 +69,8 @@ class KnowledgeConfig(RunConfig):
     knowledge: Literal["none", "permuted", "real"] = Field(
         "real", description="Hierarchy used for hypernyms, siblings and exclusion: none, rewired, or the graph's."
     )
+    reports: str | None = Field(None, description="Folder of reports whose sentences take part in kad_pairs, or none.")
+    reports_holdout: ReportsHoldout = Field(ReportsHoldout(), description="Reports kept out of training.")
     text: TextEncoder.Config = Field(TextEncoder.Config(context_length=64), description="The encoder to train.")
     views: Views = Field(Views(), description="Texts of a concept that take part.")
     groups_per_batch: int = Field(32, ge=2, description="Concepts per batch over all processes.")
@@ -151,22 +154,12 @@ class KnowledgeRecipe:
         ]
         if not self.rows:
             raise GraphError("no concept has two texts", item=config.graph, remedy="switch more views on")
-        self.pairs: ConceptPairs | None = None
-        if isinstance(config.objective, KadPairObjective.Config):
-            if config.siblings > 0:
-                raise ConfigError("pairs have none", item="siblings", remedy="set it to 0")
-            self.pairs = ConceptPairs(
-                self.graph,
-                self.texts,
-                config.knowledge,
-                config.seed,
-                triples=config.objective.triples,
-                definitions=config.objective.definitions,
-            )
+        self.reports: Reports | None = None
+        self.pairs = self._pairs()
         num_siblings = int(config.siblings * config.groups_per_batch)
         num_units = len(self.rows) if self.pairs is None else len(self.pairs)
         if num_units < config.groups_per_batch:
-            have = "have enough texts" if self.pairs is None else "edges and definitions"
+            have = "have enough texts" if self.pairs is None else "edges, definitions and sentences"
             what = "concepts" if self.pairs is None else "pairs"
             raise TrainingError(
                 f"{config.groups_per_batch} {what} per batch, but only {num_units} {have}",
@@ -183,7 +176,38 @@ class KnowledgeRecipe:
         self.objective: Any = build(config.objective, hierarchy)
         self.header: dict[str, Any] = {"graph_digest": self.graph.digest, "texts": self.texts.counts()}
         harmless = HARMLESS | {"holdout.num_queries", "holdout.num_concepts"}
-        self.identity: dict[str, Any] = identity(config, harmless, {"graph": self.graph.digest})
+        facts: dict[str, str | None] = {"graph": self.graph.digest}
+        if self.reports is None:  # what is not read decides nothing
+            harmless |= {"reports", "reports_holdout", "objective.reports"}
+        else:
+            self.header["reports"] = self.reports.counts
+            facts["reports"] = self.reports.digest
+        self.identity: dict[str, Any] = identity(config, harmless, facts)
+
+    def _pairs(self) -> ConceptPairs | None:
+        """Return the pairs of KAD's objective; None for another one, which draws texts of concepts."""
+        config, chosen = self.config, self.config.objective
+        if not isinstance(chosen, KadPairObjective.Config):
+            if config.reports is not None:
+                raise ConfigError(
+                    f"{chosen.name} learns from a graph alone", item="reports", remedy="use objective.name=kad_pairs"
+                )
+            return None
+        if config.siblings > 0:
+            raise ConfigError("pairs have none", item="siblings", remedy="set it to 0")
+        sentences = None
+        if config.reports is not None and chosen.reports:
+            self.reports = read_reports(resolve_path(config.reports), config.reports_holdout)
+            sentences = ReportPairs(self.reports, config.knowledge, config.seed, len(self.graph))
+        return ConceptPairs(
+            self.graph,
+            self.texts,
+            config.knowledge,
+            config.seed,
+            triples=chosen.triples,
+            definitions=chosen.definitions,
+            reports=sentences,
+        )
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
         """Return the encoder's parameters, and the scale's."""
@@ -223,8 +247,10 @@ class KnowledgeRecipe:
             texts = self.texts.draw(number, self.config.instances, rng)
             return Item(self.graph.ids[number], number, texts, (number,))
         pair = self.pairs.draw(number, rng)
-        key, texts = self.graph.ids[pair.row], [pair.first, pair.second]
-        return Item(key, pair.row, texts, (pair.row,), aspects=[ASKS, ANSWERS])
+        of_report = pair.row >= len(self.graph)  # its key is a number: neither words nor names of reports reach a log
+        key = f"statement-{pair.row - len(self.graph)}" if of_report else self.graph.ids[pair.row]
+        concepts = () if of_report else (pair.row,)
+        return Item(key, pair.row, [pair.first, pair.second], concepts, aspects=[ASKS, ANSWERS])
 
     def inputs(self, batch: Batch) -> tuple[Tensor, ...]:
         """Return token ids and mask."""

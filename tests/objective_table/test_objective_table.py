@@ -15,6 +15,7 @@ from objective_table_cases import tiny_table
 
 from benchmarks.objectives.ask import own_texts
 from benchmarks.objectives.config import ObjectiveTableConfig
+from benchmarks.objectives.floors import FLOOR
 from benchmarks.objectives.measure import measured, scores_of
 from benchmarks.objectives.memory import TextMemory
 from benchmarks.objectives.run import Done, Worker, cells_of, run
@@ -163,7 +164,7 @@ def hand_made(scores_by_arm):
                               "by": {"scores": "cosine"}}
         for arm, found in scores_by_arm.items() for seed, (scores, ranks) in enumerate(found)
     }  # fmt: skip
-    return Done(prepared, {"scores": {"seen": [[0.5, None]] * 4}}, records)
+    return Done(prepared, {FLOOR: {"scores": {"seen": [[0.5, None]] * 4}}}, records)
 
 
 def test_numbers_computed_by_hand(config):
@@ -178,7 +179,9 @@ def test_numbers_computed_by_hand(config):
     assert permuted["auroc"]["value"] == pytest.approx(0.875)
     assert real["recall_at_5"]["value"] == pytest.approx((2 / 4 + 3 / 4) / 2)
     assert real["mrr"]["by_seed"] == pytest.approx([(1 + 1 / 2 + 1 / 6 + 1 / 6) / 4, (3 + 1 / 6) / 4])
-    assert one["floors"]["auroc"]["value"] == pytest.approx(0.5), "the class that the floor does not know is left out"
+    assert one["floors"][FLOOR]["auroc"]["value"] == pytest.approx(0.5), (
+        "the class that the floor does not know is left out"
+    )
     luck = {score["name"]: score["chance"] for score in one["scores"]}
     assert luck["recall_at_5"] == pytest.approx(5 / 6)
     assert luck["auroc"] == 0.5
