@@ -22,6 +22,9 @@ class TableSet(Config):
     set: list[str] = Field([], description="Overrides `a.b=c` of that config.")
     already_deidentified: bool = Field(False, description="The user's word that its texts hold no identifying data.")
     entities: str = Field(description="Config of kind `entities`.")
+    triples: str | None = Field(
+        None, description="Config of kind `entities` for methods that read triples of the texts; `entities` by default."
+    )
     templates: str = Field("general", description="Wordings of captions made of names while training.")
     prompts: str = Field("plain", description="Wordings of the classes that are asked.")
     aspect: str | None = Field(None, description="Kind of texts to retrieve; none by default.")
@@ -41,6 +44,7 @@ class Method(Config):
 
     title: str = Field(description="Row of the table.")
     align: str = Field(description="Config of kind `align`.")
+    triples: bool = Field(False, description="It reads triples of the texts: entities are the set's `triples`.")
     set: list[str] = Field([], description="Overrides `a.b=c` of that config, after the table's.")
 
 

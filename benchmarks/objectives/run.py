@@ -28,6 +28,7 @@ from benchmarks.objectives.sets import Prepared, prepare_set
 from benchmarks.objectives.texts import PreparedTexts, prepare_texts, text_floors, text_record, text_settings
 from benchmarks.objectives.train import settings_of, train
 from medvlp import __version__
+from medvlp.data.entities import Entities
 from medvlp.errors import ConfigError
 from medvlp.io import read_json, sha256_json
 from medvlp.knowledge.graph import DiseaseGraph
@@ -104,7 +105,11 @@ class Worker:
         prepared = self.set(cell.set_name)
         paths = {"data", "graph", "entities", "cache", "reports"}
         plain = self.settings(cell).model_dump(mode="json", exclude=paths)
-        return [FORMAT, __version__, prepared.digest, plain]
+        made_from = [FORMAT, __version__, prepared.digest, plain]
+        if isinstance(prepared, Prepared) and prepared.settings.triples is not None:
+            method = self.config.methods[cell.method]
+            made_from += [Entities.load(prepared.entities_of(method)).digest] if method.triples else []
+        return made_from
 
     def do(self, cell: Cell) -> dict[str, Any]:
         """Train and ask a cell, or find it done; return its record."""

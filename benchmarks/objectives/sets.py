@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.common.records import once
 from benchmarks.harness.protocols.masks import Item, items_of, read_masks
-from benchmarks.objectives.config import ObjectiveTableConfig, TableSet
+from benchmarks.objectives.config import Method, ObjectiveTableConfig, TableSet
 from benchmarks.simulation.questions import Question, questions
 from data_prep.entities import build as entities_job
 from data_prep.entities.config import EntitiesConfig
@@ -48,7 +48,7 @@ class Prepared:
         settings: Its section of the configuration.
         store: Images and texts.
         entities: What is present where.
-        folders: ``graph`` and ``entities`` on disk.
+        folders: ``graph``, ``entities``, and ``triples`` for methods that read them, on disk.
         labels: K classes that are asked, by label.
         names: Names of each class by wording: ``seen`` in training texts, and perhaps ``unseen``.
         questions: Which test images count for which class; they share ``labels``' columns by ``kinds``.
@@ -119,6 +119,10 @@ class Prepared:
         )
         return [SwappedCaption(rows[one.row], one.true, one.swapped, one.kind) for one in found]
 
+    def entities_of(self, method: Method) -> Path:
+        """Return the folder of the entities that a method gets."""
+        return self.folders["triples" if method.triples else "entities"]
+
     @cached_property
     def digest(self) -> str:
         """Sha256 over everything that is asked and shown."""
@@ -162,9 +166,13 @@ def prepare_set(
         ConfigError: If a class is not one of the set's.
     """
     settings = config.sets[name]
-    folders = {part: out / name / part for part in ("images", "entities", "graph")}
-    for part, work in (("images", _images), ("entities", _entities)):
-        work(settings, folders, graph_folder, graph.digest, missing(folders[part]))
+    folders = {part: out / name / part for part in ("images", "entities", "triples", "graph")}
+    _images(settings, folders, graph_folder, graph.digest, missing(folders["images"]))
+    _entities(settings.entities, folders["entities"], folders["images"], graph_folder, graph.digest)
+    if settings.triples is None:
+        folders["triples"] = folders["entities"]
+    else:
+        _entities(settings.triples, folders["triples"], folders["images"], graph_folder, graph.digest)
     store, entities = PairsStore.load(folders["images"]), Entities.load(folders["entities"])
 
     def cut() -> dict[str, Any]:
@@ -224,19 +232,19 @@ def _images(settings: TableSet, folders: Mapping[str, Path], graph: Path, graph_
     once(record, [__version__, graph_digest, made.model_dump(mode="json", exclude={"graph", "num_workers"})], work)
 
 
-def _entities(settings: TableSet, folders: Mapping[str, Path], graph: Path, graph_digest: str, record: Path) -> None:
-    made = load(settings.entities, [f"data={folders['images']}", f"graph={graph}"], kind="entities")
+def _entities(name: str, folder: Path, images: Path, graph: Path, graph_digest: str) -> None:
+    made = load(name, [f"data={images}", f"graph={graph}"], kind="entities")
     assert isinstance(made, EntitiesConfig)
     identity = [
-        __version__, graph_digest, PairsStore.load(folders["images"]).digest,
+        __version__, graph_digest, PairsStore.load(images).digest,
         made.model_dump(mode="json", exclude={"graph", "data"}),
     ]  # fmt: skip
 
     def work() -> dict[str, Any]:
-        entities_job.build(made, folders["entities"], overwrite=True)
+        entities_job.build(made, folder, overwrite=True)
         return {}
 
-    once(record, identity, work)
+    once(missing(folder), identity, work)
 
 
 _Asked = tuple[tuple[str, ...], tuple[str, ...], dict[str, tuple[tuple[str, ...], ...]], tuple[Question, ...]]

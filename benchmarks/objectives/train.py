@@ -70,7 +70,7 @@ def settings_of(
     ]
     plain = _align(chosen.align, overrides)
     if plain.entities is not None:
-        overrides.append(f"entities={prepared.folders['entities']}")
+        overrides.append(f"entities={prepared.entities_of(chosen)}")
     if plain.text_augment is not None:
         overrides.append(f"text_augment.templates={prepared.settings.templates}")
     if plain.aspect_texts is not None:
