@@ -117,6 +117,20 @@ def test_the_table_names_every_cell_and_a_partial_one_says_so(worker, config):
     assert partial["num_differences"] == 3
 
 
+def test_methods_that_read_triples_get_the_entities_of_the_texts(worker, config):
+    sets = {"cells": config.sets["cells"].model_copy(update={"triples": "entities/reports"})}
+    reads = config.methods["medklip"].model_copy(update={"triples": True})
+    other = Worker(
+        config.model_copy(update={"sets": sets, "methods": {**config.methods, "medklip": reads}}), worker.out
+    )
+    (clip, _), (medklip, _) = (cells_of(config, [method]) for method in ("clip", "medklip"))
+    folders = other.set("cells").folders
+    assert Path(other.settings(medklip).entities) == folders["triples"] != folders["entities"]
+    assert other.found(medklip) is None, "its record was made with other entities"
+    assert other.found(clip) is not None
+    assert worker.set("cells").folders["triples"] == worker.set("cells").folders["entities"]
+
+
 def test_a_part_that_nothing_has_is_refused(config):
     with pytest.raises(ConfigError, match="no cell has this"):
         cells_of(config, ["medclip"])
