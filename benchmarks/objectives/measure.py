@@ -167,12 +167,14 @@ def _of_texts(prepared: Prepared) -> list[Score]:
     return _of_ranks("image_to_text", "image → text", cases, luck, ("recall_at_5", "mrr"))
 
 
-def _of_ranks(key: str, title: str, cases: list[str], luck: RandomOrder, names: tuple[str, str]) -> list[Score]:
-    """R@5 and MRR of the ranks that records hold under a key."""
+def _of_ranks(
+    key: str, title: str, cases: list[str], luck: RandomOrder, names: tuple[str, str], rows: Any = slice(None)
+) -> list[Score]:
+    """R@5 and MRR of the ranks that records hold under a key, of some queries or of all."""
 
     def of(score: Callable[[Any, Any], Any], record: Record) -> Statistic | None:
         found = record.get("ranks")
-        return None if found is None else partial(score, np.array(found[key], dtype=np.float64))
+        return None if found is None else partial(score, np.array(found[key], dtype=np.float64)[rows])
 
     recall, reciprocal = (
         partial(of, lambda rank_R, weight: recall_at(rank_R, AT, weight)),
@@ -187,6 +189,13 @@ def _of_ranks(key: str, title: str, cases: list[str], luck: RandomOrder, names: 
 def _of_reports(prepared: PreparedTexts) -> list[Score]:
     asked, cases, right = prepared.asked, own_cases(prepared), right_answers(prepared)
     every_NK = np.ones_like(asked.truth_NK)
+    told = {sentence.statement for report in prepared.reports.training for sentence in report}
+    new = np.flatnonzero([query.statement not in told for query in asked.queries])
+    fresh: list[Score] = []
+    if len(new) > 0:
+        new_cases, (num_right, size) = [cases["sentence"][row] for row in new], right["sentence"]
+        luck, names = RandomOrder(num_right[new], size), ("recall_new", "mrr_new")
+        fresh = _of_ranks("sentence", "statement new to training → sentence", new_cases, luck, names, new)[:1]
 
     def of(wording: str, record: Record) -> Statistic:
         return partial(_macro, asked.truth_NK, every_NK, np.array(record["scores"][wording], dtype=np.float64))
@@ -196,6 +205,7 @@ def _of_reports(prepared: PreparedTexts) -> list[Score]:
         Score("auroc_stated", "AUROC, coded findings by statement", cases["codes"], partial(of, "stated"), CHANCE),
         *_of_ranks("sentence", "statement → sentence", cases["sentence"], RandomOrder(*right["sentence"]),
                    ("recall_at_5", "mrr")),
+        *fresh,
         *_of_ranks("impression", "findings → impression", cases["impression"], RandomOrder(*right["impression"]),
                    ("recall_impression", "mrr_impression")),
         *_of_swaps(prepared, cases["swaps"]),

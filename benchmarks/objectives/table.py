@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from benchmarks.objectives.config import ObjectiveTableConfig, TableSet
 from benchmarks.objectives.measure import Measurer, Score, measured, scores_of
 from benchmarks.objectives.run import Done
 from benchmarks.objectives.sets import Prepared
-from benchmarks.objectives.texts import PreparedTexts, text_facts
+from benchmarks.objectives.texts import START, PreparedTexts, text_facts
 from data_prep.simulation.simulate import WARNING
 from medvlp import __version__
 from medvlp.metrics.paired import ALPHA, Difference, Measured, difference, holm
@@ -56,19 +57,26 @@ def build(config: ObjectiveTableConfig, done: Mapping[str, Done]) -> dict[str, A
 def _set(config: ObjectiveTableConfig, name: str, done: Done) -> dict[str, Any]:
     prepared, scores = done.prepared, scores_of(done.prepared)
     measure = Measurer(done, config.num_draws)
-    rows, differences = [], []
-    for method in config.methods_of(name):
-        for arm in config.arms:
-            if seeds := measure.seeds(config, method, arm):
-                rows.append(_row(config, measure, config.title_of(name, method), method, arm, seeds, scores))
-        for control in config.arms:
-            if control != REAL and (seeds := measure.seeds(config, method, REAL, control)):
-                title = config.title_of(name, method)
-                differences += _gains(config, measure, title, method, control, seeds, scores)
-    floors = {
-        title: {score.name: _score(measured(score, [record], config.num_draws)) for score in scores}
+    known = {
+        title: {score.name: measured(score, [record], config.num_draws) for score in scores}
         for title, record in done.floors.items()
     }
+    rows, differences = [], []
+    for method in config.methods_of(name):
+        title = config.title_of(name, method)
+        against: dict[str, tuple[tuple[int, ...], Callable[[Score], Measured | None]]] = {}
+        for arm in config.arms:
+            if seeds := measure.seeds(config, method, arm):
+                rows.append(_row(measure, title, method, arm, seeds, scores))
+            if arm != REAL:
+                both = measure.seeds(config, method, REAL, arm)
+                against[arm] = both, partial(measure, method=method, arm=arm, seeds=both)
+        if START in known:  # a control can also do harm, which is no gain of the knowledge
+            against[START] = measure.seeds(config, method, REAL), lambda score: known[START][score.name]
+        for control, (seeds, second) in against.items():
+            if seeds:
+                differences += _gains(config, measure, title, method, control, seeds, scores, second)
+    floors = {title: {name: _score(found) for name, found in of.items()} for title, of in known.items()}
     texts = isinstance(prepared, PreparedTexts)
     return {
         "set": name,
@@ -97,7 +105,6 @@ def _facts(prepared: Prepared, settings: TableSet) -> dict[str, Any]:
 
 
 def _row(
-    config: ObjectiveTableConfig,
     measure: Measurer,
     title: str,
     method: str,
@@ -127,13 +134,14 @@ def _gains(
     control: str,
     seeds: tuple[int, ...],
     scores: Sequence[Score],
+    of_control: Callable[[Score], Measured | None],
 ) -> list[dict[str, Any]]:
     """Real minus a control on every judged score, over the seeds that both have."""
     out = []
     for score in scores:
         if score.name not in config.compare:
             continue
-        first, second = (measure(score, method, arm, seeds) for arm in (REAL, control))
+        first, second = measure(score, method, REAL, seeds), of_control(score)
         if first is not None and second is not None:
             out.append(
                 {

@@ -150,6 +150,7 @@ def text_facts(prepared: PreparedTexts) -> dict[str, Any]:
         "reports and do not ask.",
         f"AUROC: {len(prepared.asked.headings)} findings coded by people, each asked by its name or by a statement. "
         "Statements are made by rules alone, the codes are not.",
+        f"A control may also do harm, so real is compared with the {START} too.",
     ]
     return {
         "warning": None,

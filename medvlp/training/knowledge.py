@@ -38,6 +38,7 @@ from medvlp.training.optim import OptimizerConfig
 from medvlp.training.report_pairs import ReportPairs, Reports, ReportsHoldout, read_reports
 from medvlp.training.resume import identity
 from medvlp.training.settings import HARMLESS, RunConfig
+from medvlp.training.statement_retrieval import evaluate_statements, unspelled
 
 if TYPE_CHECKING:
     from medvlp.knowledge.graph import DiseaseGraph
@@ -261,18 +262,22 @@ class KnowledgeRecipe:
         self.module.train()
 
     def validate(self) -> dict[str, float]:
-        """Return held-out-name retrieval; empty if no name is held out."""
-        holdout = self.config.holdout
-        if not self.heldout.heldout:
-            return {}
-        return evaluate_names(
+        """Return held-out-name retrieval and, with reports, retrieval by statement; empty if nothing is held out."""
+        holdout, heldout, scores = self.config.holdout, self.heldout, {}
+        if self.reports is not None and self.pairs is not None and self.pairs.reports is not None:
+            scores = evaluate_statements(self.encoder, self.reports)
+            heldout = unspelled(heldout, (text for pair in self.pairs.reports.pairs for text in pair[:2]))
+        if not heldout.heldout:
+            return scores
+        names = evaluate_names(
             self.encoder,
             self.graph,
-            self.heldout,
+            heldout,
             num_queries=holdout.num_queries,
             num_concepts=holdout.num_concepts,
             seed=holdout.seed,
         )
+        return {**names, **scores}
 
     def report(self) -> dict[str, float]:
         """Return the share of texts that were cut since the last call."""

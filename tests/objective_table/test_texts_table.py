@@ -90,7 +90,8 @@ def test_the_section_names_floors_arms_costs_and_differences(done, config, out):
     assert list(one["floors"]) == [TFIDF, START]
     assert [row["arm"] for row in one["rows"]] == list(ARMS)
     assert {row["score"] for row in one["differences"]} == {"auroc", "recall_at_5", "consistency"}
-    assert table["num_differences"] == 6
+    assert [row["control"] for row in one["differences"] if row["score"] == "auroc"] == ["permuted", "none", START]
+    assert table["num_differences"] == 9
     assert one["counts"]["reports_equal_to_another"] == 1
     page = markdown(table)
     for cell in (
@@ -104,7 +105,7 @@ def test_the_section_names_floors_arms_costs_and_differences(done, config, out):
     assert "also stand in training reports" in page
     partial = build(config, run(config, out, 0, ["notes-report_pairs-real"]))
     assert [row["arm"] for row in partial["sets"][0]["rows"]] == ["real"]
-    assert partial["num_differences"] == 0
+    assert [row["control"] for row in partial["sets"][0]["differences"]] == [START] * 3, "no other arm to compare with"
 
 
 def test_what_is_asked_or_trained_otherwise_voids_a_record_and_what_is_counted_does_not(done, config, out):

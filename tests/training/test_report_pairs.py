@@ -11,11 +11,13 @@ from training_cases import knowledge_config, text_config
 
 from medvlp.errors import ConfigError, DataError, TrainingError
 from medvlp.io import write_manifest
+from medvlp.knowledge.splits import HeldOut
 from medvlp.objectives.kad import KadPairObjective
 from medvlp.training.checkpoint import Retention
 from medvlp.training.knowledge import KnowledgeRecipe, train
 from medvlp.training.log import read_log
 from medvlp.training.report_pairs import ReportPairs, ReportsHoldout, place_words, read_reports, statement
+from medvlp.training.statement_retrieval import unspelled
 
 ARMS = ("real", "permuted", "none")
 
@@ -177,6 +179,18 @@ def test_a_cut_run_goes_on_and_other_reports_are_refused_by_name(place, bert, fo
     told = "".join(path.read_text(encoding="utf-8") for path in written)
     assert "held_out_reports" in told
     assert not any(word in told for word in ("patient-", "effusion", "FINDINGS"))
+
+
+def test_validation_asks_by_statements_and_for_no_name_that_a_report_spells(place, bert, folder, tmp_path):
+    train(config_of(place, bert, folder, steps=1), tmp_path / "run")
+    [found] = [record for record in read_log(tmp_path / "run") if record["kind"] == "validation"]
+    assert found["num_statements"] == 8
+    share = found["statement_r@5"]
+    assert share / 5 <= found["statement_mrr"] <= share + (1 - share) / 6
+    held = HeldOut([("A", "a")], [("A", "pleural fluid"), ("B", "nevus")], [("A", "x"), ("B", "x")])
+    left = unspelled(held, ["Large Pleural-fluid, left.", "nevuses"])
+    assert left.heldout == [("B", "nevus")]
+    assert left.ambiguous == held.ambiguous
 
 
 def test_a_dry_run_leaves_nothing(place, bert, folder, tmp_path):
