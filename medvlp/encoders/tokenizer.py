@@ -76,6 +76,11 @@ class Tokenizer(abc.ABC):
         """Return the token id that stands for a hidden token, None if there is none."""
         return None
 
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Return the ids of tokens that stand for no word."""
+        return frozenset()
+
     def bare(self, texts: Sequence[str], length: int) -> list[list[int]]:
         """Return the first ids of each text, without special tokens; such texts are not counted.
 
@@ -141,6 +146,11 @@ class HfTokenizer(Tokenizer):
         """Return the token id that stands for a hidden token, None if there is none."""
         found: int | None = self.hf.mask_token_id
         return found
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Return the ids of tokens that stand for no word."""
+        return frozenset(self.hf.all_special_ids)
 
     def bare(self, texts: Sequence[str], length: int) -> list[list[int]]:
         """Return the first ids of each text, without special tokens."""

@@ -72,6 +72,8 @@ class KadPairObjective(nn.Module):
         name: Literal["kad_pairs"] = Field(default="kad_pairs", description="Selects KAD's contrast of text pairs.")
         definitions: bool = Field(default=True, description="Draw pairs of name and definition.")
         triples: bool = Field(default=True, description="Draw pairs of two parts of a triple and the third.")
+        mask_texts: float = Field(default=0.0, ge=0.0, le=1.0, description="Chance of a text to lose tokens.")
+        mask_rate: float = Field(default=0.15, ge=0.0, le=1.0, description="Chance of each token of such a text.")
         reports: bool = Field(
             default=True,
             description="Draw pairs of what a sentence says and the sentence, where the run names reports.",

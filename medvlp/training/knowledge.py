@@ -7,6 +7,7 @@ Shape legend: G concepts, M texts, L tokens, D encoder width.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -32,6 +33,7 @@ from medvlp.training import dry_run as rehearsal
 from medvlp.training.buckets import encode_in_buckets
 from medvlp.training.concept_pairs import ConceptPairs
 from medvlp.training.concept_texts import ConceptTexts, Siblings, Views
+from medvlp.training.hidden_tokens import hide_tokens
 from medvlp.training.loop import fit, make_fabric
 from medvlp.training.name_retrieval import evaluate_names
 from medvlp.training.optim import OptimizerConfig
@@ -49,7 +51,7 @@ Loss = Annotated[
     KnowledgeMetricObjective.Config | KinshipObjective.Config | ClipObjective.Config | KadPairObjective.Config,
     Field(discriminator="name"),
 ]
-_DRAW = 2  # random stream of siblings and texts, apart from the plan's
+_DRAW, _HIDE = 2, 5  # random streams of siblings and texts, and of hidden tokens, apart from the plan's
 
 
 class Holdout(Config):
@@ -171,6 +173,10 @@ class KnowledgeRecipe:
         self.siblings = Siblings(hierarchy, self.rows) if config.siblings > 0 and hierarchy is not None else None
         torch.manual_seed(config.seed)
         self.encoder = TextEncoder(config.text)
+        if self.encoder.tokenizer.mask_id is None and getattr(config.objective, "mask_texts", 0) > 0:
+            raise ConfigError(
+                "hides tokens, for which this tokenizer has no sign", item="objective.mask_texts", remedy="set it to 0"
+            )
         if config.grad_checkpointing:
             self.encoder.set_grad_checkpointing()
         self.module = TextMetric(self.encoder, config.scale, learned=config.learn_scale)
@@ -240,8 +246,29 @@ class KnowledgeRecipe:
             items = []
             for slot, number in enumerate(drawn[rank * size : (rank + 1) * size], rank * size):
                 items.append(self._item(int(number), np.random.default_rng([seed, _DRAW, step, slot])))
-            yield collate(items, self.encoder.tokenize, labels=False)
+            batch = collate(items, self.encoder.tokenize, labels=False)
+            yield self._hidden(batch, [[seed, _HIDE, step, rank * size + slot] for slot in range(size)])
             step += 1
+
+    def _hidden(self, batch: Batch, seeds: list[list[int]]) -> Batch:
+        """Hide tokens of pairs, where the objective says so; ``seeds`` are those of the batch's rows."""
+        chosen = self.config.objective
+        if not isinstance(chosen, KadPairObjective.Config) or chosen.mask_texts == 0:
+            return batch
+        assert self.encoder.tokenizer.mask_id is not None, "checked when the recipe was built"
+        assert batch.text_aspect_M is not None, "pairs have aspects"
+        owners, kinds = batch.text_owner_M.tolist(), batch.text_aspect_M.tolist()
+        ids_ML = hide_tokens(
+            batch.token_ids_ML,
+            batch.token_mask_ML,
+            [np.random.default_rng([*seeds[owner], kind]) for owner, kind in zip(owners, kinds, strict=True)],
+            share=chosen.mask_texts,
+            rate=chosen.mask_rate,
+            mask_id=self.encoder.tokenizer.mask_id,
+            num_tokens=len(self.encoder.table_VI),
+            special=self.encoder.tokenizer.special_ids,
+        )
+        return replace(batch, token_ids_ML=ids_ML)
 
     def _item(self, number: int, rng: np.random.Generator) -> Item:
         if self.pairs is None:
