@@ -13,6 +13,7 @@ _ADVICE = {
     "steps": "the schedule depends on it; start a new run whose towers take these weights",
     "data": "the pairs store is another one; start a new run with another --out",
     "graph": "the graph is another one; start a new run with another --out",
+    "reports": "the reports are others; start a new run with another --out",
     "entities": "the entities are others; start a new run with another --out",
     "knowledge_encoder": "the frozen encoder is another one; start a new run with another --out",
 }
