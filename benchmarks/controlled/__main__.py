@@ -27,12 +27,13 @@ def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only", action="append", default=[], metavar="PART", help="only runs with this in LEVEL-METHOD-GRAPH-seed-N"
     )
+    parser.add_argument("--tables-only", action="store_true", help="train nothing: the tables of what is done already")
     parser.add_argument("--write-docs", type=Path, metavar="PAGE", help="also put tables and curves into the page")
     parser.add_argument("--mark", default="controlled", help="name of these marks")
 
 
 def _work(config: Any, arguments: Any) -> str:
-    from benchmarks.controlled.grid import run
+    from benchmarks.controlled.grid import done, run
     from benchmarks.controlled.plots import curves, forest
     from benchmarks.controlled.table import build, markdown
 
@@ -40,7 +41,11 @@ def _work(config: Any, arguments: Any) -> str:
         return markdown(build(config, records))
 
     out = arguments.out
-    table = build(config, run(config, out, max(1, arguments.jobs), arguments.only, partial))
+    if arguments.tables_only:
+        records = done(config, out, arguments.only)
+    else:
+        records = run(config, out, max(1, arguments.jobs), arguments.only, partial)
+    table = build(config, records)
     write_json(out / "table.json", table)
     write_text(out / "table.md", markdown(table))
     pictures = {"primary": forest(table), **{name: curves(table, name) for name in config.axes}}

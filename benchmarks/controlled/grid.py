@@ -37,7 +37,7 @@ from benchmarks.controlled.world import World, make_world
 from medvlp import __version__
 from medvlp.encoders.weights import read_state_dict, write_state_dict
 from medvlp.errors import ConfigError
-from medvlp.io import sha256_file, sha256_json
+from medvlp.io import read_json, sha256_file, sha256_json
 from medvlp.knowledge.graph import DiseaseGraph
 
 FORMAT = "medvlp-controlled-1"
@@ -284,6 +284,15 @@ def run(
             if partial is not None and seed != jobs[-1].seed:
                 console.print(partial(records), markup=False)
     return records
+
+
+def done(config: ControlledConfig, out: Path, only: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the records that are there and still hold, in the order of :func:`jobs_of`; nothing is trained."""
+    build_graph(config.world.graph, out)
+    worker = Worker(config, out)
+    files = {job: out / "runs" / f"{job.name}.json" for job in jobs_of(config, only)}
+    found = {job: read_json(file) for job, file in files.items() if file.is_file()}
+    return [record for job, record in found.items() if record.get("digest") == sha256_json(worker.identity(job))]
 
 
 def _worlds(jobs: Sequence[Job], seed: int | None, out: Path) -> list[Job]:

@@ -13,7 +13,7 @@ from scipy import stats
 from benchmarks.common.graphs import build_graph
 from benchmarks.controlled import __main__ as command
 from benchmarks.controlled.config import ControlledConfig
-from benchmarks.controlled.grid import FLOOR, Job, Worker, jobs_of, run
+from benchmarks.controlled.grid import FLOOR, Job, Worker, done, jobs_of, run
 from benchmarks.controlled.measure import score
 from benchmarks.controlled.statistics import t_mean
 from benchmarks.controlled.steps import ceiling, prompt_texts, text_agreement
@@ -223,6 +223,16 @@ def test_the_table_pairs_by_seed_and_corrects_over_all_primary_rows(whole):
     assert "twin" in text
     assert "colour histogram" in text
     assert "n/a [" not in text
+
+
+def test_what_is_done_can_be_shown_and_nothing_that_no_longer_holds(whole):
+    config, out, records = whole
+    before = sorted((out / "runs").iterdir())
+    assert [record["digest"] for record in done(config, out)] == [record["digest"] for record in records]
+    changed = config.methods["clip"].model_copy(update={"logit_scale_init": 5.0})
+    other = config.model_copy(update={"methods": {**config.methods, "clip": changed}})
+    assert {record.get("method") for record in records} - {r.get("method") for r in done(other, out)} == {"clip"}
+    assert sorted((out / "runs").iterdir()) == before
 
 
 def test_part_of_a_grid_gives_a_partial_table(whole):
